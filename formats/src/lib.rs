@@ -1,0 +1,4 @@
+//! Bytes in and out: the `.kinglet` container, checkpoint readers and block codecs.
+
+pub mod checkpoint;
+pub mod spec;

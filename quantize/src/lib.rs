@@ -1,0 +1,1 @@
+//! Turns trained checkpoints into `.kinglet` files.

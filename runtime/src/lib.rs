@@ -1,0 +1,1 @@
+//! Kinglet runs foundation models on small machines.
