@@ -1,1 +1,3 @@
 //! Kinglet runs foundation models on small machines.
+
+pub mod kernels;
