@@ -1,1 +1,3 @@
 //! Cross-crate tests live beside this file.
+
+pub mod tiny;
