@@ -10,8 +10,18 @@
 //! widened anyway, and the error of 8 bits would exceed that of the weights (docs/numerics.md).
 //! The order of the values inside each run of 8 k is private to the kernel set.
 
+mod elementwise;
+mod lengths;
+mod scalar;
+mod select;
 mod tile;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
+#[cfg(test)]
+mod tests;
+
+pub use select::{KernelError, available, by_name, select};
 pub use tile::TileMut;
 
 use half::f16;
@@ -85,12 +95,14 @@ pub struct FloatRows<'a> {
 ///
 /// All are safe to call: they check lengths once, and a table can only be had on a machine that
 /// can execute it.
+#[allow(clippy::type_complexity, reason = "the signatures are the contract")]
 pub struct Kernels {
     /// Rust's name of the target feature, or `scalar`.
     pub name: &'static str,
     /// `quantize_row(x [k], group, q [padded_k], scales [padded_k / group])`: per group
     /// `scale = max|x| / ACTIVATION_MAX`, `q = round_half_even(x * (ACTIVATION_MAX / max|x|))`;
-    /// a group of zeros has scale 0. k beyond `x` is zero.
+    /// a group of zeros (or so small that the factor overflows) has scale 0, and one with a NaN or
+    /// an infinity scale NaN, both with zeros for q. k beyond `x` is zero.
     pub quantize_row: fn(&[f32], usize, &mut [i16], &mut [f32]),
     /// `gemm_i8(w, first_panel, x, out)`: rows `8 * first_panel ..` of `w`, as many as `out` has
     /// columns (a multiple of 8, or up to the last row of `w`), times the tokens of `x`.
