@@ -1,4 +1,5 @@
 //! Bytes in and out: the `.kinglet` container, checkpoint readers and block codecs.
 
 pub mod checkpoint;
+pub mod map;
 pub mod spec;

@@ -1,34 +1,22 @@
 //! Readers of trained checkpoints: safetensors, GGUF and PyTorch archives.
 //!
 //! A reader borrows mapped bytes, trusts no number in them, and hands out rows as `f32`.
+//! [`open_file`] and [`open_folder`] choose the reader by what the file contains.
 
-use thiserror::Error;
+mod dtype;
+mod error;
+pub mod gguf;
+mod open;
+mod plain;
+mod safetensors;
+mod sharded;
+mod stored;
 
-/// Element type of a tensor in a checkpoint, under its name in the source format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, non_camel_case_types)]
-pub enum DType {
-    F64,
-    F32,
-    F16,
-    BF16,
-    I64,
-    I32,
-    I16,
-    I8,
-    U8,
-    Bool,
-    Q4_0,
-    Q4_1,
-    Q5_0,
-    Q5_1,
-    Q8_0,
-    Q2_K,
-    Q3_K,
-    Q4_K,
-    Q5_K,
-    Q6_K,
-}
+pub use dtype::DType;
+pub use error::{CheckpointError, IndexProblem, TensorProblem};
+pub use gguf::Gguf;
+pub use open::{open_file, open_folder};
+pub use safetensors::{Safetensors, SafetensorsProblem};
 
 /// Name, shape and type of one tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +36,7 @@ impl TensorInfo {
     }
 
     /// Number of rows of `row_len` elements (product of all other dimensions).
-    /// Cannot overflow: a reader has checked the product against the file's size.
+    /// Cannot overflow: a reader has checked the product.
     pub fn n_rows(&self) -> usize {
         self.dims.iter().rev().skip(1).product()
     }
@@ -75,13 +63,4 @@ pub trait Checkpoint: Send + Sync {
     fn find(&self, name: &str) -> Option<usize> {
         self.tensors().iter().position(|t| t.name == name)
     }
-}
-
-/// Why a checkpoint could not be read.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum CheckpointError {
-    /// Placeholder until the readers land.
-    #[error("{0}")]
-    Invalid(String),
 }
