@@ -1,6 +1,7 @@
 //! Everything that is not a matrix product, written once for all instruction sets.
 //!
-//! The functions here are plain Rust, inlined into each set under its target features, and vectorised there by the compiler. Element by element they are exactly
+//! The functions here are plain Rust, inlined into each set under its target features by
+//! [`elementwise_for`], and vectorised there by the compiler. Element by element they are exactly
 //! rounded operations in a fixed order, and their sums run over [`LANES`] partial sums joined by a
 //! fixed tree, so every set with a fused multiply-add gives the same bits.
 
@@ -53,3 +54,37 @@ fn reduce(x: &[f32], accumulate: impl Fn(f32, f32) -> f32) -> f32 {
     }
     sum_lanes(lanes)
 }
+
+/// Instantiates the elementwise functions of a kernel set under its target features.
+///
+/// The wrappers are safe to call only where the features exist; they are private to a set and
+/// leave it through its table, which is handed out after detection alone.
+#[cfg(target_arch = "x86_64")]
+macro_rules! elementwise_for {
+    ($features:literal) => {
+        $crate::kernels::elementwise::elementwise_for! { $features,
+            rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
+            layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]);
+            softmax_exp(scores: &mut [f32]) -> (f32, f32);
+            activate(kind: kinglet_formats::spec::Activation, x: &mut [f32]);
+            mul(x: &mut [f32], y: &[f32]);
+            add(x: &mut [f32], y: &[f32]);
+            scale_add(x: &mut [f32], factor: f32, y: &[f32]);
+            scale(x: &mut [f32], factor: f32);
+            rotate_half(x: &mut [f32], cos: &[f32], sin: &[f32]);
+        }
+    };
+    ($features:literal, $($name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+        $(pub(super) fn $name($($arg: $type),*) $(-> $result)? {
+            #[target_feature(enable = $features)]
+            fn instance($($arg: $type),*) $(-> $result)? {
+                $crate::kernels::elementwise::$name($($arg),*)
+            }
+            // SAFETY: reached through the set's table only, which exists where the features do.
+            unsafe { instance($($arg),*) }
+        })*
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use elementwise_for;

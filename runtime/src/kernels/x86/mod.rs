@@ -1,6 +1,22 @@
 //! The kernel sets of 64-bit x86.
+//!
+//! All of them keep the 8 activations of a run in the order `[k0 k2 k4 k6 | k1 k3 k5 k7]`. Seen
+//! as 16-bit lanes, a line of `r8k8` holds the even k in the low and the odd k in the high bytes;
+//! two shifts sign-extend the even ones, one shift the odd ones, and each half meets its four
+//! activations by one 8-byte broadcast.
+
+mod avx2;
+mod product;
 
 use super::Kernels;
+use product::{F16Product, I8Product, balanced};
 
 /// Adds the sets this processor can run, best first.
-pub(super) fn detect(_sets: &mut Vec<&'static Kernels>) {}
+pub(super) fn detect(sets: &mut Vec<&'static Kernels>) {
+    if is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+    {
+        sets.push(&avx2::KERNELS);
+    }
+}

@@ -1,0 +1,134 @@
+//! int8 weights times 16-bit activations.
+//!
+//! A line of 8 rows x 8 k is two registers. Its even and odd k are sign-extended to 16 bits by
+//! shifts (`vpsllw`, `vpsraw`), once for a tile of up to 4 tokens; each token then costs two
+//! 8-byte broadcasts, four `vpmaddwd` and four `vpaddd`. At the end of a group `vphaddd` joins the
+//! two partial sums of each row, and the group is scaled into the f32 sums.
+
+use crate::kernels::x86::{I8Product, balanced};
+use crate::kernels::{I8Panels, QuantizedRows, TileMut, lengths};
+use std::arch::x86_64::*;
+
+/// Tokens of a tile: 8 sums and 4 registers of weights leave room for the activations.
+const TOKENS: usize = 4;
+
+pub(super) fn gemm_i8(
+    w: &I8Panels<'_>,
+    first_panel: usize,
+    x: &QuantizedRows<'_>,
+    out: &mut TileMut<'_>,
+) {
+    lengths::gemm_i8(w, first_panel, x, out);
+    let product = I8Product::new(w, x, out);
+    let panels = out.cols().div_ceil(8);
+    for tokens in product.token_blocks(x.m, TOKENS) {
+        for panel in 0..panels {
+            let cols = (out.cols() - panel * 8).min(8);
+            for tile in balanced(tokens.clone(), TOKENS) {
+                let (t, p) = (tile.start, first_panel + panel);
+                // SAFETY: the lengths were checked: the panel, the tokens and the tile of the
+                // output exist; the set's features were detected.
+                unsafe {
+                    let to = product.out.add(t * product.out_stride + panel * 8);
+                    match tile.len() {
+                        1 => tile_of::<1>(&product, p, t, to, cols),
+                        2 => tile_of::<2>(&product, p, t, to, cols),
+                        3 => tile_of::<3>(&product, p, t, to, cols),
+                        _ => tile_of::<4>(&product, p, t, to, cols),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One panel times `T` tokens from `token` on, to `cols` columns from `out` on.
+///
+/// # Safety
+/// The panel and the tokens must exist in `product`, and `out` must be valid for `T` rows of
+/// `cols <= 8` elements.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn tile_of<const T: usize>(
+    product: &I8Product,
+    panel: usize,
+    token: usize,
+    out: *mut f32,
+    cols: usize,
+) {
+    // SAFETY: all pointers stay inside the planes: `groups * lines` lines of 64 bytes and their
+    // scales, and as many runs of 8 activations for each token.
+    unsafe {
+        let mut line = product.weights(panel);
+        let mut weight_scales = product.weight_scales(panel);
+        let mut q = product.q.add(token * product.padded_k);
+        let x_scales = product.x_scales.add(token * product.groups);
+        let mut sums = [_mm256_setzero_ps(); T];
+        for g in 0..product.groups {
+            let mut dots = [[_mm256_setzero_si256(); 2]; T];
+            for _ in 0..product.lines {
+                if T == 1 {
+                    // A product with one token waits for memory alone.
+                    _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(PREFETCH));
+                }
+                let low = _mm256_loadu_si256(line.cast());
+                let high = _mm256_loadu_si256(line.add(32).cast());
+                let even_low = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(low));
+                let even_high = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(high));
+                let odd_low = _mm256_srai_epi16::<8>(low);
+                let odd_high = _mm256_srai_epi16::<8>(high);
+                for (t, dot) in dots.iter_mut().enumerate() {
+                    let run = q.add(t * product.padded_k);
+                    let even = _mm256_set1_epi64x(run.cast::<i64>().read_unaligned());
+                    let odd = _mm256_set1_epi64x(run.add(4).cast::<i64>().read_unaligned());
+                    dot[0] = _mm256_add_epi32(dot[0], _mm256_madd_epi16(even_low, even));
+                    dot[1] = _mm256_add_epi32(dot[1], _mm256_madd_epi16(even_high, even));
+                    dot[0] = _mm256_add_epi32(dot[0], _mm256_madd_epi16(odd_low, odd));
+                    dot[1] = _mm256_add_epi32(dot[1], _mm256_madd_epi16(odd_high, odd));
+                }
+                line = line.add(64);
+                q = q.add(8);
+            }
+            // `vphaddd` leaves the rows as 0 1 4 5 2 3 6 7; the scales are brought to that order,
+            // and the sums back from it at the end.
+            let scales = _mm256_cvtph_ps(_mm_loadu_si128(weight_scales.cast()));
+            let scales = swap_middle_pairs(scales);
+            weight_scales = weight_scales.add(product.scale_step);
+            for (t, (sum, dot)) in sums.iter_mut().zip(&dots).enumerate() {
+                let x_scale = _mm256_set1_ps(*x_scales.add(t * product.groups + g));
+                let dot = _mm256_cvtepi32_ps(_mm256_hadd_epi32(dot[0], dot[1]));
+                *sum = _mm256_add_ps(*sum, _mm256_mul_ps(dot, _mm256_mul_ps(scales, x_scale)));
+            }
+        }
+        for (t, sum) in sums.into_iter().enumerate() {
+            store(out.add(t * product.out_stride), swap_middle_pairs(sum), cols);
+        }
+    }
+}
+
+/// Bytes by which a product with one token reads ahead.
+const PREFETCH: usize = 1024;
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn swap_middle_pairs(v: __m256) -> __m256 {
+    _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v)))
+}
+
+/// Writes the first `cols` of 8 elements.
+///
+/// # Safety
+/// `out` must be valid for them.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) unsafe fn store(out: *mut f32, v: __m256, cols: usize) {
+    // SAFETY: as the caller promises; a masked store touches the selected elements only.
+    unsafe {
+        if cols == 8 {
+            _mm256_storeu_ps(out, v);
+        } else {
+            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(cols as i32), lanes);
+            _mm256_maskstore_ps(out, mask, v);
+        }
+    }
+}
