@@ -33,6 +33,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod validate;
+
+pub use validate::SpecError;
+
 /// A whole network: one or more stacks of layers and what is read off their output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,0 +1,169 @@
+//! The meta section: what the model is, how it is used and where it comes from, as JSON.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::KingletError;
+use super::{VERSION, json};
+use crate::spec::ModelSpec;
+
+/// Most bytes of a meta section.
+pub const META_BYTES: usize = 16 << 20;
+
+/// Everything about a model but its numbers and its tokenizer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Meta {
+    /// Name, licence and the like.
+    pub general: General,
+    /// The network.
+    pub spec: ModelSpec,
+    /// Defaults for generating text.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub generation: Generation,
+    /// Jinja template that turns a conversation into a prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<String>,
+    /// Names of the classes of a classification head.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// Limits of a text-embedding model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<EmbeddingLimits>,
+    /// Where the file comes from.
+    pub provenance: Provenance,
+}
+
+/// Name, licence and the like, under GGUF's key names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct General {
+    /// Name of the model.
+    pub name: String,
+    /// Who made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// One sentence about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Licence, as an SPDX expression where possible.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// Where it is published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Languages it was made for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub languages: Vec<String>,
+}
+
+/// Defaults for generating text; what is `None` is up to the caller.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Generation {
+    /// Token that begins a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bos: Option<u32>,
+    /// Tokens that end an answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub eos: Vec<u32>,
+    /// Divisor of the logits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f32>,
+    /// Only the most likely tokens, this many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u32>,
+    /// Only the most likely tokens, with this total probability.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f32>,
+    /// Only tokens at least this likely, relative to the most likely one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_p: Option<f32>,
+    /// Divisor of the logits of tokens seen before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat_penalty: Option<f32>,
+}
+
+/// Limits of a text-embedding model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddingLimits {
+    /// Tokens after which a text is cut, special tokens included.
+    pub max_tokens: usize,
+}
+
+/// Where a file comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Provenance {
+    /// What the inputs were: the name of a checkpoint, and its kind.
+    pub source: String,
+    /// The files that were read.
+    pub inputs: Vec<InputFile>,
+    /// Program and version that wrote the file.
+    pub tool: String,
+    /// Options it was given.
+    pub options: String,
+}
+
+/// A file that was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputFile {
+    /// File name without folders.
+    pub name: String,
+    /// Length.
+    pub bytes: u64,
+    /// BLAKE3 of its bytes, in hexadecimal.
+    pub blake3: String,
+}
+
+impl Meta {
+    /// Reads and checks a meta section of a file with this minor version.
+    pub(super) fn parse(text: &[u8], minor: u16) -> Result<Self, KingletError> {
+        if text.len() > META_BYTES {
+            return Err(KingletError::MetaLength { length: text.len() as u64 });
+        }
+        json::check_bounds(text).map_err(|problem| KingletError::Meta { problem, minor })?;
+        let meta: Self = serde_json::from_slice(text)
+            .map_err(|e| KingletError::Meta { problem: e.to_string(), minor })?;
+        meta.check(minor)?;
+        Ok(meta)
+    }
+
+    /// The section's bytes, checked to be readable again.
+    pub(super) fn to_section(&self) -> Result<Vec<u8>, KingletError> {
+        self.check(VERSION.1)?;
+        let text = serde_json::to_vec(self)
+            .map_err(|e| KingletError::Meta { problem: e.to_string(), minor: VERSION.1 })?;
+        if Self::parse(&text, VERSION.1)? != *self {
+            let problem = "it does not survive JSON unchanged".to_owned();
+            return Err(KingletError::Meta { problem, minor: VERSION.1 });
+        }
+        Ok(text)
+    }
+
+    fn check(&self, minor: u16) -> Result<(), KingletError> {
+        self.spec.validate()?;
+        let generation = &self.generation;
+        let in_range = |name: &str, value: Option<f32>, least: f32, most: f32| match value {
+            Some(v) if !(least..=most).contains(&v) => {
+                let problem = format!("generation.{name} is {v}, outside {least} to {most}");
+                Err(KingletError::Meta { problem, minor })
+            }
+            _ => Ok(()),
+        };
+        in_range("temperature", generation.temperature, 0.0, 1e3)?;
+        in_range("top_p", generation.top_p, 0.0, 1.0)?;
+        in_range("min_p", generation.min_p, 0.0, 1.0)?;
+        in_range("repeat_penalty", generation.repeat_penalty, 1e-3, 1e3)?;
+        if self.embedding.is_some_and(|e| e.max_tokens == 0) {
+            let problem = "embedding.max_tokens is 0".to_owned();
+            return Err(KingletError::Meta { problem, minor });
+        }
+        Ok(())
+    }
+}
+
+fn is_default(generation: &Generation) -> bool {
+    *generation == Generation::default()
+}
