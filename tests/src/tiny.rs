@@ -267,7 +267,7 @@ mod tests {
             Tensor { name: "model.norm.weight".into(), dims: vec![3], base: 1.0, amplitude: 0.25 };
         assert_eq!(
             tensor.values().collect::<Vec<_>>(),
-            [0.7743439078330994, 0.8189100027084351, 0.9510284662246704]
+            [0.774_343_9, 0.818_91, 0.951_028_47]
         );
     }
 
