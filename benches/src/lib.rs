@@ -1,1 +1,4 @@
-//! Benchmarks live beside this file.
+//! What the kernel benchmarks share: rooflines of the machine, and products of a given shape.
+
+pub mod machine;
+pub mod product;

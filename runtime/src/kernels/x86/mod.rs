@@ -6,6 +6,7 @@
 //! activations by one 8-byte broadcast.
 
 mod avx2;
+mod avx512vnni;
 mod product;
 
 use super::Kernels;
@@ -13,10 +14,17 @@ use product::{F16Product, I8Product, balanced};
 
 /// Adds the sets this processor can run, best first.
 pub(super) fn detect(sets: &mut Vec<&'static Kernels>) {
-    if is_x86_feature_detected!("avx2")
+    let avx2 = is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("f16c")
-    {
+        && is_x86_feature_detected!("f16c");
+    let avx512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq");
+    if avx2 && avx512 && is_x86_feature_detected!("avx512vnni") {
+        sets.push(&avx512vnni::KERNELS);
+    }
+    if avx2 {
         sets.push(&avx2::KERNELS);
     }
 }

@@ -61,14 +61,16 @@ unsafe fn tile_of<const T: usize>(
         let mut line = product.weights(panel);
         let mut weight_scales = product.weight_scales(panel);
         let mut q = product.q.add(token * product.padded_k);
+        // Several tokens keep the processor too busy to run ahead of the memory: the panels that
+        // come next are asked for. One token is a plain stream, best left to the hardware.
+        let ahead = 8 * product.padded_k;
         let x_scales = product.x_scales.add(token * product.groups);
         let mut sums = [_mm256_setzero_ps(); T];
         for g in 0..product.groups {
             let mut dots = [[_mm256_setzero_si256(); 2]; T];
             for _ in 0..product.lines {
-                if T == 1 {
-                    // A product with one token waits for memory alone.
-                    _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(PREFETCH));
+                if T > 1 {
+                    _mm_prefetch::<_MM_HINT_T1>(line.wrapping_add(ahead));
                 }
                 let low = _mm256_loadu_si256(line.cast());
                 let high = _mm256_loadu_si256(line.add(32).cast());
@@ -104,9 +106,6 @@ unsafe fn tile_of<const T: usize>(
         }
     }
 }
-
-/// Bytes by which a product with one token reads ahead.
-const PREFETCH: usize = 1024;
 
 #[target_feature(enable = "avx2")]
 #[inline]

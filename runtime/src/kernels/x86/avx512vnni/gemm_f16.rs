@@ -1,0 +1,150 @@
+//! fp16 weights (and keys and values) times f32 activations.
+//!
+//! The 8 rows of a k from two panels fill one register; `vcvtph2ps` makes them floats once for a
+//! tile of tokens, each of which costs a broadcast and a fused multiply-add. One output has one
+//! chain of additions, so a tile spans enough panels and tokens to hide their latency.
+
+use super::{load_pair, store};
+use crate::kernels::x86::{F16Product, balanced};
+use crate::kernels::{F16Panels, FloatRows, TileMut, lengths};
+use std::arch::x86_64::*;
+
+/// Tokens of the largest tile: with two pairs of panels 24 sums.
+const TOKENS: usize = 12;
+
+pub(super) fn gemm_f16(
+    w: &F16Panels<'_>,
+    first_panel: usize,
+    x: &FloatRows<'_>,
+    out: &mut TileMut<'_>,
+) {
+    lengths::gemm_f16(w, first_panel, x, out);
+    let product = F16Product::new(w, x, out);
+    let panels = out.cols().div_ceil(8);
+    for block in product.token_blocks(x.m, TOKENS) {
+        let mut panel = 0;
+        while panel < panels {
+            let widest = block.len().div_ceil(block.len().div_ceil(TOKENS));
+            let pairs = pairs_together(widest, panels - panel);
+            let cols = (out.cols() - panel * 8).min(pairs * 16);
+            for tile in balanced(block.clone(), TOKENS) {
+                let (t, p) = (tile.start, first_panel + panel);
+                // SAFETY: the lengths were checked: the panels, the tokens and the tile of the
+                // output exist; the set's features were detected.
+                unsafe {
+                    let to = product.out.add(t * product.out_stride + panel * 8);
+                    match pairs {
+                        4 => few_tokens::<4>(&product, p, t, tile.len(), to, cols),
+                        2 => any_tokens::<2>(&product, p, t, tile.len(), to, cols),
+                        _ => any_tokens::<1>(&product, p, t, tile.len(), to, cols),
+                    }
+                }
+            }
+            panel += pairs * 2;
+        }
+    }
+}
+
+/// How many pairs of panels share a pass over k, for tiles of up to `tokens` tokens. One pair may
+/// be a lone panel.
+fn pairs_together(tokens: usize, panels: usize) -> usize {
+    match panels {
+        8.. if tokens <= 4 => 4,
+        4.. => 2,
+        _ => 1,
+    }
+}
+
+/// Chooses the tile of up to 4 tokens.
+///
+/// # Safety
+/// As for [`tile_of`].
+unsafe fn few_tokens<const P: usize>(
+    product: &F16Product,
+    panel: usize,
+    token: usize,
+    tokens: usize,
+    out: *mut f32,
+    cols: usize,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match tokens {
+            1 => tile_of::<P, 1>(product, panel, token, out, cols),
+            2 => tile_of::<P, 2>(product, panel, token, out, cols),
+            3 => tile_of::<P, 3>(product, panel, token, out, cols),
+            _ => tile_of::<P, 4>(product, panel, token, out, cols),
+        }
+    }
+}
+
+/// Chooses the tile of up to [`TOKENS`] tokens.
+///
+/// # Safety
+/// As for [`tile_of`].
+unsafe fn any_tokens<const P: usize>(
+    product: &F16Product,
+    panel: usize,
+    token: usize,
+    tokens: usize,
+    out: *mut f32,
+    cols: usize,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match tokens {
+            0..=4 => few_tokens::<P>(product, panel, token, tokens, out, cols),
+            5 => tile_of::<P, 5>(product, panel, token, out, cols),
+            6 => tile_of::<P, 6>(product, panel, token, out, cols),
+            7 => tile_of::<P, 7>(product, panel, token, out, cols),
+            8 => tile_of::<P, 8>(product, panel, token, out, cols),
+            9 => tile_of::<P, 9>(product, panel, token, out, cols),
+            10 => tile_of::<P, 10>(product, panel, token, out, cols),
+            11 => tile_of::<P, 11>(product, panel, token, out, cols),
+            _ => tile_of::<P, 12>(product, panel, token, out, cols),
+        }
+    }
+}
+
+/// `P` pairs of panels times `T` tokens from `token` on, to `cols` columns from `out` on.
+///
+/// # Safety
+/// The panels that `cols` reaches and the tokens must exist in `product`; `out` must be valid for
+/// `T` rows of `cols` elements, more than `16 * (P - 1)` and at most `16 * P`.
+#[target_feature(enable = "avx512f,avx512vl,avx2,fma,f16c")]
+unsafe fn tile_of<const P: usize, const T: usize>(
+    product: &F16Product,
+    panel: usize,
+    token: usize,
+    out: *mut f32,
+    cols: usize,
+) {
+    // SAFETY: all pointers stay inside the planes: `k` times 8 values of each panel, `k` of each
+    // token.
+    unsafe {
+        let x = product.x.add(token * product.x_stride);
+        let mut sums = [[_mm512_setzero_ps(); P]; T];
+        let weights: [_; P] = std::array::from_fn(|p| {
+            // A lone last panel is its own partner; the store leaves the copy out.
+            let partner = if cols > p * 16 + 8 { 1 } else { 0 };
+            (product.weights(panel + 2 * p), product.weights(panel + 2 * p + partner))
+        });
+        for k in 0..product.k {
+            let mut w = [_mm512_setzero_ps(); P];
+            for (w, &(low, high)) in w.iter_mut().zip(&weights) {
+                *w = load_pair(low.add(k * 8), high.add(k * 8));
+            }
+            for (t, sums) in sums.iter_mut().enumerate() {
+                let x = _mm512_set1_ps(*x.add(t * product.x_stride + k));
+                for (sum, w) in sums.iter_mut().zip(w) {
+                    *sum = _mm512_fmadd_ps(w, x, *sum);
+                }
+            }
+        }
+        for (t, sums) in sums.into_iter().enumerate() {
+            for (p, sum) in sums.into_iter().enumerate() {
+                store(out.add(t * product.out_stride + p * 16), sum, cols - p * 16);
+            }
+        }
+    }
+}
