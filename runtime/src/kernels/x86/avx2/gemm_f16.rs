@@ -12,7 +12,7 @@ use std::arch::x86_64::*;
 /// Tokens of the largest tile.
 const TOKENS: usize = 6;
 
-pub(super) fn gemm_f16(
+pub(in crate::kernels::x86) fn gemm_f16(
     w: &F16Panels<'_>,
     first_panel: usize,
     x: &FloatRows<'_>,
@@ -36,8 +36,8 @@ pub(super) fn gemm_f16(
                     match (together, tile.len()) {
                         (8, _) => tile_of::<8, 1>(&product, p, t, to, cols),
                         (4, 1) => tile_of::<4, 1>(&product, p, t, to, cols),
-                        (4, 2) => tile_of::<4, 2>(&product, p, t, to, cols),
-                        (4, _) => tile_of::<4, 3>(&product, p, t, to, cols),
+                        (4, _) => tile_of::<4, 2>(&product, p, t, to, cols),
+                        (3, _) => tile_of::<3, 3>(&product, p, t, to, cols),
                         (2, 1) => tile_of::<2, 1>(&product, p, t, to, cols),
                         (2, 2) => tile_of::<2, 2>(&product, p, t, to, cols),
                         (2, 3) => tile_of::<2, 3>(&product, p, t, to, cols),
@@ -62,14 +62,11 @@ pub(super) fn gemm_f16(
 fn panels_together(tokens: usize, panels: usize) -> usize {
     let most = match tokens {
         0..=1 => 8,
-        2..=3 => 4,
+        2 => 4,
+        3 => 3,
         _ => 2,
     };
-    let mut together = most;
-    while together > panels {
-        together /= 2;
-    }
-    together
+    if panels >= most { most } else { 1 << panels.ilog2() }
 }
 
 /// `P` panels times `T` tokens from `token` on, to `cols` columns from `out` on.
@@ -89,19 +86,32 @@ unsafe fn tile_of<const P: usize, const T: usize>(
     // token.
     unsafe {
         let x = product.x.add(token * product.x_stride);
-        let mut sums = [[_mm256_setzero_ps(); T]; P];
+        let mut sums = [[_mm256_setzero_ps(); P]; T];
         let weights: [_; P] = std::array::from_fn(|p| product.weights(panel + p));
         for k in 0..product.k {
-            for (sums, weights) in sums.iter_mut().zip(&weights) {
-                let w = _mm256_cvtph_ps(_mm_loadu_si128(weights.add(k * 8).cast()));
-                for (t, sum) in sums.iter_mut().enumerate() {
-                    let x = _mm256_broadcast_ss(&*x.add(t * product.x_stride + k));
-                    *sum = _mm256_fmadd_ps(w, x, *sum);
+            let weight = |p: usize| _mm256_cvtph_ps(_mm_loadu_si128(weights[p].add(k * 8).cast()));
+            let token = |t: usize| _mm256_set1_ps(*x.add(t * product.x_stride + k));
+            // 16 registers: the smaller side is kept in registers, the other passes through one.
+            if P < T {
+                let weights: [_; P] = std::array::from_fn(weight);
+                for (t, sums) in sums.iter_mut().enumerate() {
+                    let x = token(t);
+                    for (sum, w) in sums.iter_mut().zip(weights) {
+                        *sum = _mm256_fmadd_ps(w, x, *sum);
+                    }
+                }
+            } else {
+                let tokens: [_; T] = std::array::from_fn(token);
+                for p in 0..P {
+                    let w = weight(p);
+                    for (sums, x) in sums.iter_mut().zip(tokens) {
+                        sums[p] = _mm256_fmadd_ps(w, x, sums[p]);
+                    }
                 }
             }
         }
-        for (p, sums) in sums.into_iter().enumerate() {
-            for (t, sum) in sums.into_iter().enumerate() {
+        for (t, sums) in sums.into_iter().enumerate() {
+            for (p, sum) in sums.into_iter().enumerate() {
                 store(out.add(t * product.out_stride + p * 8), sum, (cols - p * 8).min(8));
             }
         }

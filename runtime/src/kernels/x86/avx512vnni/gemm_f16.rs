@@ -4,6 +4,7 @@
 //! tile of tokens, each of which costs a broadcast and a fused multiply-add. One output has one
 //! chain of additions, so a tile spans enough panels and tokens to hide their latency.
 
+use super::super::avx2::gemm_f16 as few_tokens;
 use super::{load_pair, store};
 use crate::kernels::x86::{F16Product, balanced};
 use crate::kernels::{F16Panels, FloatRows, TileMut, lengths};
@@ -12,12 +13,18 @@ use std::arch::x86_64::*;
 /// Tokens of the largest tile: with two pairs of panels 24 sums.
 const TOKENS: usize = 12;
 
+/// Up to as many tokens the joining of two panels costs more than wider registers gain.
+const FEW_TOKENS: usize = 3;
+
 pub(super) fn gemm_f16(
     w: &F16Panels<'_>,
     first_panel: usize,
     x: &FloatRows<'_>,
     out: &mut TileMut<'_>,
 ) {
+    if x.m <= FEW_TOKENS {
+        return few_tokens(w, first_panel, x, out);
+    }
     lengths::gemm_f16(w, first_panel, x, out);
     let product = F16Product::new(w, x, out);
     let panels = out.cols().div_ceil(8);
@@ -33,10 +40,10 @@ pub(super) fn gemm_f16(
                 // output exist; the set's features were detected.
                 unsafe {
                     let to = product.out.add(t * product.out_stride + panel * 8);
-                    match pairs {
-                        4 => few_tokens::<4>(&product, p, t, tile.len(), to, cols),
-                        2 => any_tokens::<2>(&product, p, t, tile.len(), to, cols),
-                        _ => any_tokens::<1>(&product, p, t, tile.len(), to, cols),
+                    match (pairs, tile.len()) {
+                        (4, _) => tile_of::<4, 4>(&product, p, t, to, cols),
+                        (2, tokens) => any_tokens::<2>(&product, p, t, tokens, to, cols),
+                        (_, tokens) => any_tokens::<1>(&product, p, t, tokens, to, cols),
                     }
                 }
             }
@@ -49,32 +56,9 @@ pub(super) fn gemm_f16(
 /// be a lone panel.
 fn pairs_together(tokens: usize, panels: usize) -> usize {
     match panels {
-        8.. if tokens <= 4 => 4,
+        8.. if tokens == 4 => 4,
         4.. => 2,
         _ => 1,
-    }
-}
-
-/// Chooses the tile of up to 4 tokens.
-///
-/// # Safety
-/// As for [`tile_of`].
-unsafe fn few_tokens<const P: usize>(
-    product: &F16Product,
-    panel: usize,
-    token: usize,
-    tokens: usize,
-    out: *mut f32,
-    cols: usize,
-) {
-    // SAFETY: as the caller promises.
-    unsafe {
-        match tokens {
-            1 => tile_of::<P, 1>(product, panel, token, out, cols),
-            2 => tile_of::<P, 2>(product, panel, token, out, cols),
-            3 => tile_of::<P, 3>(product, panel, token, out, cols),
-            _ => tile_of::<P, 4>(product, panel, token, out, cols),
-        }
     }
 }
 
@@ -93,7 +77,10 @@ unsafe fn any_tokens<const P: usize>(
     // SAFETY: as the caller promises.
     unsafe {
         match tokens {
-            0..=4 => few_tokens::<P>(product, panel, token, tokens, out, cols),
+            1 => tile_of::<P, 1>(product, panel, token, out, cols),
+            2 => tile_of::<P, 2>(product, panel, token, out, cols),
+            3 => tile_of::<P, 3>(product, panel, token, out, cols),
+            4 => tile_of::<P, 4>(product, panel, token, out, cols),
             5 => tile_of::<P, 5>(product, panel, token, out, cols),
             6 => tile_of::<P, 6>(product, panel, token, out, cols),
             7 => tile_of::<P, 7>(product, panel, token, out, cols),
