@@ -39,13 +39,23 @@ impl I8Weights {
         Self { rows, k, group, data, scales }
     }
 
+    /// Multiplications in a product with `m` tokens.
+    pub fn macs(&self, m: usize) -> usize {
+        self.rows * self.k * m
+    }
+
     /// Bytes of weights and scales.
     pub fn bytes(&self) -> usize {
         self.data.len() + self.scales.len() * 2
     }
 
-    /// Quantizes `m` random tokens once and gives a closure that multiplies them.
-    pub fn product<'a>(&'a self, set: &'static Kernels, m: usize) -> impl FnMut() + 'a {
+    /// Quantizes `m` random tokens once and gives a closure that multiplies them and leaves the
+    /// result `[m][rows]` in its argument.
+    pub fn product<'a>(
+        &'a self,
+        set: &'static Kernels,
+        m: usize,
+    ) -> impl FnMut(&mut Vec<f32>) + 'a {
         let mut random = Random(2);
         let groups = self.k / self.group;
         let mut q = vec![0i16; m * self.k];
@@ -54,8 +64,8 @@ impl I8Weights {
             let x: Vec<f32> = (0..self.k).map(|_| random.float()).collect();
             (set.quantize_row)(&x, self.group, q, scales);
         }
-        let mut out = vec![0.0; m * self.rows];
-        move || {
+        move |out| {
+            out.resize(m * self.rows, 0.0);
             let weights = I8Panels {
                 rows: self.rows,
                 padded_k: self.k,
@@ -66,7 +76,7 @@ impl I8Weights {
             };
             let x =
                 QuantizedRows { m, padded_k: self.k, group: self.group, q: &q, scales: &scales };
-            (set.gemm_i8)(&weights, 0, &x, &mut TileMut::new(&mut out, self.rows));
+            (set.gemm_i8)(&weights, 0, &x, &mut TileMut::new(out, self.rows));
         }
     }
 }
@@ -86,17 +96,27 @@ impl F16Weights {
         Self { rows, k, data }
     }
 
+    /// Multiplications in a product with `m` tokens.
+    pub fn macs(&self, m: usize) -> usize {
+        self.rows * self.k * m
+    }
+
     /// Bytes of weights.
     pub fn bytes(&self) -> usize {
         self.data.len() * 2
     }
 
-    /// A closure that multiplies `m` random tokens.
-    pub fn product<'a>(&'a self, set: &'static Kernels, m: usize) -> impl FnMut() + 'a {
+    /// A closure that multiplies `m` random tokens and leaves the result `[m][rows]` in its
+    /// argument.
+    pub fn product<'a>(
+        &'a self,
+        set: &'static Kernels,
+        m: usize,
+    ) -> impl FnMut(&mut Vec<f32>) + 'a {
         let mut random = Random(4);
         let x: Vec<f32> = (0..m * self.k).map(|_| random.float()).collect();
-        let mut out = vec![0.0; m * self.rows];
-        move || {
+        move |out| {
+            out.resize(m * self.rows, 0.0);
             let weights = F16Panels {
                 rows: self.rows,
                 k: self.k,
@@ -104,7 +124,7 @@ impl F16Weights {
                 data: &self.data,
             };
             let x = FloatRows { m, k: self.k, stride: self.k, x: &x };
-            (set.gemm_f16)(&weights, 0, &x, &mut TileMut::new(&mut out, self.rows));
+            (set.gemm_f16)(&weights, 0, &x, &mut TileMut::new(out, self.rows));
         }
     }
 }

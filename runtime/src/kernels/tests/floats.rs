@@ -75,6 +75,30 @@ fn elementwise_functions_equal_the_scalar_ones() {
 }
 
 #[test]
+fn vector_arithmetic_is_exactly_rounded() {
+    let mut random = Random::new(4);
+    for set in vector_sets().into_iter().chain([scalar()]) {
+        for len in lengths() {
+            let (x, y) = (random.floats(len), random.floats(len));
+            let check = |name: &str, f: &dyn Fn(&mut [f32]), exact: &dyn Fn(f64, f64) -> f64| {
+                let mut got = x.clone();
+                f(&mut got);
+                for i in 0..len {
+                    // Sums and products of two floats are exact in f64 here, or as good as.
+                    let exact = exact(f64::from(x[i]), f64::from(y[i])) as f32;
+                    assert_eq!(got[i], exact, "{} {name} of {len}: {i}", set.name);
+                }
+            };
+            check("mul", &|x| (set.mul)(x, &y), &|x, y| x * y);
+            check("add", &|x| (set.add)(x, &y), &|x, y| x + y);
+            check("scale", &|x| (set.scale)(x, 0.3), &|x, _| x * f64::from(0.3f32));
+            // The values are multiples of 2^-23, so that x * 0.75 + y is exact in f64.
+            check("scale_add", &|x| (set.scale_add)(x, 0.75, &y), &|x, y| x * 0.75 + y);
+        }
+    }
+}
+
+#[test]
 fn norms_are_near_the_exact_ones() {
     let mut random = Random::new(5);
     for len in lengths() {

@@ -77,7 +77,8 @@ impl I8Product {
 /// The planes of an fp16 product as pointers; lengths were checked when it was made.
 pub(in crate::kernels::x86) struct F16Product {
     data: *const f16,
-    panel_stride: usize,
+    /// Elements from panel to panel.
+    pub(super) panel_stride: usize,
     pub(super) k: usize,
     /// `[m][x_stride]`
     pub(super) x: *const f32,

@@ -89,6 +89,12 @@ unsafe fn tile_of<const P: usize, const T: usize>(
         let mut sums = [[_mm256_setzero_ps(); P]; T];
         let weights: [_; P] = std::array::from_fn(|p| product.weights(panel + p));
         for k in 0..product.k {
+            if T > 1 {
+                // Several tokens keep the processor too busy to run ahead of the memory: the
+                // panels that come next are asked for, one at each k by turns.
+                let next = weights[k % P].wrapping_add(P * product.panel_stride + k * 8);
+                _mm_prefetch::<_MM_HINT_T1>(next.cast());
+            }
             let weight = |p: usize| _mm256_cvtph_ps(_mm_loadu_si128(weights[p].add(k * 8).cast()));
             let token = |t: usize| _mm256_set1_ps(*x.add(t * product.x_stride + k));
             // 16 registers: the smaller side is kept in registers, the other passes through one.

@@ -14,7 +14,7 @@ use std::arch::x86_64::*;
 const TOKENS: usize = 12;
 
 /// Up to as many tokens the joining of two panels costs more than wider registers gain.
-const FEW_TOKENS: usize = 3;
+const FEW_TOKENS: usize = 6;
 
 pub(super) fn gemm_f16(
     w: &F16Panels<'_>,
@@ -31,8 +31,7 @@ pub(super) fn gemm_f16(
     for block in product.token_blocks(x.m, TOKENS) {
         let mut panel = 0;
         while panel < panels {
-            let widest = block.len().div_ceil(block.len().div_ceil(TOKENS));
-            let pairs = pairs_together(widest, panels - panel);
+            let pairs = if panels - panel > 2 { 2 } else { 1 };
             let cols = (out.cols() - panel * 8).min(pairs * 16);
             for tile in balanced(block.clone(), TOKENS) {
                 let (t, p) = (tile.start, first_panel + panel);
@@ -40,25 +39,15 @@ pub(super) fn gemm_f16(
                 // output exist; the set's features were detected.
                 unsafe {
                     let to = product.out.add(t * product.out_stride + panel * 8);
-                    match (pairs, tile.len()) {
-                        (4, _) => tile_of::<4, 4>(&product, p, t, to, cols),
-                        (2, tokens) => any_tokens::<2>(&product, p, t, tokens, to, cols),
-                        (_, tokens) => any_tokens::<1>(&product, p, t, tokens, to, cols),
+                    if pairs == 2 {
+                        any_tokens::<2>(&product, p, t, tile.len(), to, cols);
+                    } else {
+                        any_tokens::<1>(&product, p, t, tile.len(), to, cols);
                     }
                 }
             }
             panel += pairs * 2;
         }
-    }
-}
-
-/// How many pairs of panels share a pass over k, for tiles of up to `tokens` tokens. One pair may
-/// be a lone panel.
-fn pairs_together(tokens: usize, panels: usize) -> usize {
-    match panels {
-        8.. if tokens == 4 => 4,
-        4.. => 2,
-        _ => 1,
     }
 }
 
@@ -117,6 +106,10 @@ unsafe fn tile_of<const P: usize, const T: usize>(
             (product.weights(panel + 2 * p), product.weights(panel + 2 * p + partner))
         });
         for k in 0..product.k {
+            // Several tokens keep the processor too busy to run ahead of the memory: the panels
+            // that come next are asked for, one at each k by turns.
+            let next = product.panel_stride * (2 * P + k % (2 * P)) + k * 8;
+            _mm_prefetch::<_MM_HINT_T1>(weights[0].0.wrapping_add(next).cast());
             let mut w = [_mm512_setzero_ps(); P];
             for (w, &(low, high)) in w.iter_mut().zip(&weights) {
                 *w = load_pair(low.add(k * 8), high.add(k * 8));
