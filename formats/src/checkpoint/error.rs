@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::gguf::GgufProblem;
-use super::{DType, SafetensorsProblem};
+use super::{DType, PytorchProblem, SafetensorsProblem};
 use crate::map::MapError;
 
 /// Why a checkpoint could not be read.
@@ -24,9 +24,16 @@ pub enum CheckpointError {
     #[error("{}: {problem}", .file.display())]
     Gguf { file: PathBuf, problem: GgufProblem },
     #[error("{}: {problem}", .file.display())]
+    Pytorch { file: PathBuf, problem: PytorchProblem },
+    #[error("{}: {problem}", .file.display())]
     Index { file: PathBuf, problem: IndexProblem },
     #[error("{}: tensor {tensor}: {problem}", .file.display())]
     Tensor { file: PathBuf, tensor: Quoted, problem: TensorProblem },
+    #[error(
+        "tensor {tensor} is a transposed or strided view: its stored bytes are not in the order of \
+         its rows; read its rows instead"
+    )]
+    NotInOrder { tensor: Quoted },
     #[error("there is no tensor number {index}: the checkpoint has {count}")]
     NoSuchTensor { index: usize, count: usize },
     #[error(

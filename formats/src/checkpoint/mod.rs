@@ -6,16 +6,20 @@
 mod dtype;
 mod error;
 pub mod gguf;
+#[cfg(test)]
+mod hostile;
 mod open;
 mod plain;
+mod pytorch;
 mod safetensors;
 mod sharded;
 mod stored;
 
 pub use dtype::DType;
-pub use error::{CheckpointError, IndexProblem, TensorProblem};
-pub use gguf::Gguf;
+pub use error::{CheckpointError, IndexProblem, Quoted, TensorProblem};
+pub use gguf::{Gguf, GgufProblem};
 pub use open::{open_file, open_folder};
+pub use pytorch::{Pytorch, PytorchProblem};
 pub use safetensors::{Safetensors, SafetensorsProblem};
 
 /// Name, shape and type of one tensor.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::sharded::Sharded;
-use super::{Checkpoint, CheckpointError, Gguf, Safetensors};
+use super::{Checkpoint, CheckpointError, Gguf, Pytorch, Safetensors, pytorch};
 use crate::map::{Bytes, MapError};
 
 /// Single files and indices of several, in the order in which a folder is searched.
@@ -16,6 +16,7 @@ pub fn open_file(path: impl AsRef<Path>) -> Result<Box<dyn Checkpoint>, Checkpoi
     let bytes = Bytes::map(path)?;
     match kind(&bytes) {
         Ok(Kind::Gguf) => Ok(Box::new(Gguf::parse(bytes, path)?)),
+        Ok(Kind::Pytorch) => Ok(Box::new(Pytorch::parse(bytes, path)?)),
         Ok(Kind::Safetensors) => Ok(Box::new(Safetensors::parse(bytes, path)?)),
         Err(hint) => Err(CheckpointError::UnknownKind { file: path.to_owned(), hint }),
     }
@@ -47,6 +48,7 @@ pub fn open_folder(path: impl AsRef<Path>) -> Result<Box<dyn Checkpoint>, Checkp
 
 enum Kind {
     Gguf,
+    Pytorch,
     Safetensors,
 }
 
@@ -54,6 +56,9 @@ enum Kind {
 fn kind(bytes: &[u8]) -> Result<Kind, String> {
     if bytes.starts_with(b"GGUF") {
         return Ok(Kind::Gguf);
+    }
+    if bytes.starts_with(b"PK\x03\x04") || pytorch::is_legacy(bytes) {
+        return Ok(Kind::Pytorch);
     }
     if bytes.get(8) == Some(&b'{') {
         return Ok(Kind::Safetensors);

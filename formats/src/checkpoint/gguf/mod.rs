@@ -221,4 +221,4 @@ fn tensor_record(cursor: &mut Cursor<'_>, alignment: u32) -> Result<Claim, GgufP
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
