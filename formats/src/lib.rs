@@ -5,3 +5,4 @@ pub mod kinglet;
 pub mod layout;
 pub mod map;
 pub mod spec;
+pub mod tokenizer;

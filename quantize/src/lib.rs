@@ -1,1 +1,3 @@
 //! Turns trained checkpoints into `.kinglet` files.
+
+pub mod tokenizer;

@@ -1,3 +1,4 @@
 //! Kinglet runs foundation models on small machines.
 
 pub mod kernels;
+pub mod tokenizer;

@@ -1,0 +1,254 @@
+//! Brings steps, vocabulary and merges together into a section.
+
+use std::collections::HashMap;
+
+use kinglet_formats::tokenizer::{
+    AddedToken, Bpe, Contents, Decoder, MAX_PIECES, Merge, MergeOrder, Model, Normalizer, Piece,
+    PreTokenizer, Roles, Template, TokenizerSpec, added_flags, flags, write,
+};
+
+use super::{CompileError, chars, pattern};
+
+/// The word mark of SentencePiece.
+pub(super) const WORD_MARK: char = '\u{2581}';
+
+/// GPT-2's rule for cutting text into words.
+pub(super) const GPT2_PATTERN: &str =
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+
+/// A tokenizer on its way from a source to a section.
+#[derive(Debug)]
+pub(super) struct Builder {
+    pub(super) normalizers: Vec<Normalizer>,
+    pub(super) pre_tokenizers: Vec<PreTokenizer>,
+    pub(super) decoders: Vec<Decoder>,
+    pub(super) template: Option<Template>,
+    pub(super) model: Model,
+    pub(super) roles: Roles,
+    /// Pieces of the model by id.
+    pub(super) vocab: Vec<Option<String>>,
+    /// Merges as pairs of pieces, most important first.
+    pub(super) merges: Vec<(String, String)>,
+    pub(super) ranks: Vec<u32>,
+    pub(super) scores: Vec<f64>,
+    pub(super) added: Vec<AddedToken>,
+    automata: Vec<Vec<u8>>,
+    pub(super) charsmaps: Vec<Vec<u8>>,
+}
+
+impl Builder {
+    pub(super) fn new(model: Model) -> Builder {
+        Builder {
+            normalizers: Vec::new(),
+            pre_tokenizers: Vec::new(),
+            decoders: Vec::new(),
+            template: None,
+            model,
+            roles: Roles::default(),
+            vocab: Vec::new(),
+            merges: Vec::new(),
+            ranks: Vec::new(),
+            scores: Vec::new(),
+            added: Vec::new(),
+            automata: Vec::new(),
+            charsmaps: Vec::new(),
+        }
+    }
+
+    /// Gives the model's piece `id` its text.
+    pub(super) fn set_piece(&mut self, id: u64, piece: String) -> Result<(), CompileError> {
+        let index = id as usize;
+        if id >= MAX_PIECES as u64 {
+            return Err(CompileError::IdTooLarge { id, limit: MAX_PIECES });
+        }
+        if self.vocab.len() <= index {
+            self.vocab.resize(index + 1, None);
+        }
+        self.vocab[index] = Some(piece);
+        Ok(())
+    }
+
+    /// Index of the automaton for a regular expression.
+    pub(super) fn regex(&mut self, regex: &str) -> Result<u32, CompileError> {
+        let bytes = pattern::compile(regex)?;
+        Ok(self.automaton(bytes))
+    }
+
+    /// Index of the automaton for a literal text.
+    pub(super) fn literal(&mut self, text: &str) -> Result<u32, CompileError> {
+        let bytes = pattern::compile_literal(text)?;
+        Ok(self.automaton(bytes))
+    }
+
+    /// Index of the automaton for one character of a kind.
+    pub(super) fn class(&mut self, is_member: impl Fn(char) -> bool) -> Result<u32, CompileError> {
+        let bytes = pattern::compile_class(is_member)?;
+        Ok(self.automaton(bytes))
+    }
+
+    fn automaton(&mut self, bytes: Vec<u8>) -> u32 {
+        let known = self.automata.iter().position(|known| *known == bytes);
+        known.unwrap_or_else(|| {
+            self.automata.push(bytes);
+            self.automata.len() - 1
+        }) as u32
+    }
+
+    /// Ids of the model's pieces. Of equal pieces the last counts.
+    pub(super) fn ids(&self) -> HashMap<&str, u32> {
+        let pieces = self.vocab.iter().zip(0..);
+        pieces.filter_map(|(piece, id)| Some((piece.as_deref()?, id))).collect()
+    }
+
+    /// The bytes of the finished section.
+    pub(super) fn finish(mut self) -> Result<Vec<u8>, CompileError> {
+        let merges = self.merge_ids()?;
+        let byte_level = self.use_raw_bytes();
+        self.find_word_mark();
+        let pieces = self.pieces(byte_level);
+        let needs_classes = self.normalizers.iter().any(|n| matches!(n, Normalizer::Bert { .. }))
+            || self.added.iter().any(|token| token.flags & added_flags::SINGLE_WORD != 0);
+        let contents = Contents {
+            spec: TokenizerSpec {
+                normalizers: self.normalizers,
+                pre_tokenizers: self.pre_tokenizers,
+                model: self.model,
+                template: self.template,
+                decoders: self.decoders,
+                roles: self.roles,
+            },
+            ranks: resized(self.ranks, pieces.len(), u32::MAX),
+            scores: resized(self.scores, pieces.len(), 0.0),
+            pieces,
+            merges,
+            added: self.added,
+            classes: if needs_classes { chars::class_table() } else { Vec::new() },
+            automata: self.automata,
+            charsmaps: self.charsmaps,
+        };
+        Ok(write(&contents)?)
+    }
+
+    fn merge_ids(&self) -> Result<Vec<Merge>, CompileError> {
+        let ids = self.ids();
+        let id = |piece: &str| {
+            ids.get(piece).copied().ok_or_else(|| CompileError::UnknownToken {
+                role: "the merge part",
+                token: piece.to_owned(),
+            })
+        };
+        let prefix = match &self.model {
+            Model::Bpe(Bpe { prefix: Some(prefix), .. }) => prefix.as_str(),
+            _ => "",
+        };
+        let mut merges: HashMap<(u32, u32), Merge> = HashMap::with_capacity(self.merges.len());
+        for (rank, (left, right)) in (0..).zip(&self.merges) {
+            // The right piece loses the mark of a piece inside a word.
+            let tail = right.get(prefix.len()..).unwrap_or_default();
+            let merged = id(&format!("{left}{tail}"))?;
+            let (left, right) = (id(left)?, id(right)?);
+            merges.insert((left, right), Merge { left, right, rank, merged });
+        }
+        let mut merges: Vec<Merge> = merges.into_values().collect();
+        merges.sort_unstable_by_key(|merge| merge.rank);
+        Ok(merges)
+    }
+
+    /// Where the byte alphabet is only a detour (every word is spelled in it right before the
+    /// model and read back right behind), the model can work on bytes.
+    fn use_raw_bytes(&mut self) -> bool {
+        let Model::Bpe(bpe) = &mut self.model else { return false };
+        let is_alphabet = |step: &PreTokenizer| *step == PreTokenizer::ByteAlphabet;
+        let ascii = |text: &Option<String>| text.as_ref().is_none_or(|text| text.is_ascii());
+        let fits = self.pre_tokenizers.iter().position(is_alphabet)
+            == self.pre_tokenizers.len().checked_sub(1)
+            && !self.pre_tokenizers.is_empty()
+            && !self.normalizers.contains(&Normalizer::ByteAlphabet)
+            && self.decoders == [Decoder::ByteLevel { alphabet: true }]
+            && !bpe.byte_fallback
+            && ascii(&bpe.prefix)
+            && ascii(&bpe.suffix);
+        if fits {
+            self.pre_tokenizers.pop();
+            self.decoders = vec![Decoder::ByteLevel { alphabet: false }];
+            bpe.byte_level = true;
+        }
+        fits
+    }
+
+    fn find_word_mark(&mut self) {
+        let cuts_inside = |piece: &str| {
+            let mut chars = piece.chars().peekable();
+            std::iter::from_fn(|| Some((chars.next()?, *chars.peek()?)))
+                .any(|(c, next)| c != WORD_MARK && next == WORD_MARK)
+        };
+        let Model::Bpe(bpe) = &mut self.model else { return };
+        let plain = !bpe.byte_level && bpe.prefix.is_none() && bpe.suffix.is_none();
+        let mark = WORD_MARK.to_string();
+        let has_mark = self.vocab.iter().flatten().any(|piece| *piece == mark);
+        if plain && has_mark && !self.vocab.iter().flatten().any(|piece| cuts_inside(piece)) {
+            bpe.word_mark = Some(WORD_MARK);
+        }
+    }
+
+    fn pieces(&mut self, byte_level: bool) -> Vec<Piece> {
+        let last_added = self.added.iter().map(|token| token.id as usize + 1).max();
+        let n = self.vocab.len().max(last_added.unwrap_or(0));
+        let mut pieces: Vec<Piece> = vec![Piece { flags: flags::ABSENT, ..Piece::default() }; n];
+        let stored = |text: &str| match byte_level.then(|| from_byte_alphabet(text)).flatten() {
+            Some(bytes) => (bytes, true),
+            None => (text.as_bytes().to_vec(), !byte_level),
+        };
+        let ids = self.ids();
+        for (id, text) in self.vocab.iter().enumerate() {
+            let Some(text) = text else { continue };
+            let (bytes, findable) = stored(text);
+            let indexed =
+                findable && !text.is_empty() && ids.get(text.as_str()) == Some(&(id as u32));
+            pieces[id] = Piece { bytes, flags: 0, indexed };
+        }
+        for token in &self.added {
+            let piece = &mut pieces[token.id as usize];
+            let in_model = piece.flags & flags::ABSENT == 0;
+            // Decoding shows the added content.
+            piece.bytes = stored(&token.content).0;
+            piece.flags = if in_model { 0 } else { flags::ADDED };
+            if token.flags & added_flags::SPECIAL != 0 {
+                piece.flags |= flags::SPECIAL;
+            }
+        }
+        pieces
+    }
+
+    /// Whether merges come from ranks.
+    pub(super) fn merge_by_rank(&mut self, ranks: Vec<u32>) {
+        if let Model::Bpe(bpe) = &mut self.model {
+            bpe.merges = MergeOrder::PieceRank;
+        }
+        self.ranks = ranks;
+    }
+}
+
+fn resized<T: Clone>(mut values: Vec<T>, len: usize, fill: T) -> Vec<T> {
+    if !values.is_empty() {
+        values.resize(len, fill);
+    }
+    values
+}
+
+/// The bytes that a text in the GPT-2 byte alphabet spells; `None` if a character is not in it.
+pub(super) fn from_byte_alphabet(text: &str) -> Option<Vec<u8>> {
+    text.chars().map(byte_of).collect()
+}
+
+fn byte_of(c: char) -> Option<u8> {
+    let is_itself = |code: u32| matches!(code, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    match c as u32 {
+        code if is_itself(code) => Some(code as u8),
+        // The bytes without a visible character follow from U+0100 on in their order.
+        code @ 0x100..=0x143 => {
+            (0..=255u8).filter(|&b| !is_itself(b.into())).nth(code as usize - 0x100)
+        }
+        _ => None,
+    }
+}
