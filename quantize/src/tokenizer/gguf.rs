@@ -1,5 +1,6 @@
 //! Compiles the vocabulary of a GGUF file.
 
+use kinglet_formats::checkpoint::gguf::{Metadata, Value};
 use kinglet_formats::tokenizer::{
     AddedToken, Bpe, Decoder, Model, Normalizer, PreTokenizer, PrependScheme, SplitBehavior,
     Template, TemplateItem, added_flags,
@@ -46,6 +47,51 @@ pub struct GgufVocab {
     pub remove_extra_whitespaces: Option<bool>,
     /// `precompiled_charsmap`, empty if absent.
     pub precompiled_charsmap: Vec<u8>,
+}
+
+impl GgufVocab {
+    /// Takes the vocabulary out of a file's metadata.
+    pub fn read(metadata: &Metadata) -> Result<GgufVocab, CompileError> {
+        let unreadable = |e: kinglet_formats::checkpoint::CheckpointError| {
+            CompileError::GgufMetadata { reason: e.to_string() }
+        };
+        let key = |name: &str| format!("tokenizer.ggml.{name}");
+        let text = |name| {
+            let text = metadata.str(&key(name)).map_err(unreadable)?;
+            Ok::<String, CompileError>(text.unwrap_or_default().to_owned())
+        };
+        let texts = |name| {
+            let texts = metadata.strs(&key(name)).map_err(unreadable)?.unwrap_or_default();
+            Ok::<Vec<String>, CompileError>(texts.into_iter().map(str::to_owned).collect())
+        };
+        let id = |name| metadata.u64(&key(name)).and_then(|id| u32::try_from(id).ok());
+        let flag = |name| metadata.bool(&key(name));
+        let token_types = metadata.i64s(&key("token_type")).unwrap_or_default();
+        let charsmap = metadata.array(&key("precompiled_charsmap"));
+        let charsmap = charsmap.into_iter().flat_map(|bytes| bytes.iter());
+        Ok(GgufVocab {
+            model: text("model")?,
+            pre: text("pre")?,
+            tokens: texts("tokens")?,
+            scores: metadata.f32s(&key("scores")).unwrap_or_default(),
+            token_types: token_types.into_iter().map(|kind| kind as i32).collect(),
+            merges: texts("merges")?,
+            bos: id("bos_token_id"),
+            eos: id("eos_token_id"),
+            unk: id("unknown_token_id"),
+            pad: id("padding_token_id"),
+            sep: id("seperator_token_id"),
+            cls: id("cls_token_id"),
+            add_bos: flag("add_bos_token"),
+            add_eos: flag("add_eos_token"),
+            add_space_prefix: flag("add_space_prefix"),
+            remove_extra_whitespaces: flag("remove_extra_whitespaces"),
+            precompiled_charsmap: charsmap
+                .filter_map(|byte: Value<'_>| byte.as_i64())
+                .map(|byte| byte as u8)
+                .collect(),
+        })
+    }
 }
 
 /// Values of `token_type`.
@@ -145,12 +191,12 @@ fn byte_level(vocab: &GgufVocab) -> Result<Builder, CompileError> {
         ..Bpe::default()
     }));
     for (number, merge) in vocab.merges.iter().enumerate() {
-        // A part may itself begin with a space in hand-made vocabularies: cut behind the first byte.
-        let cut = merge.get(1..).and_then(|rest| rest.find(' ')).map(|at| at + 1);
-        let Some((left, right)) = cut.and_then(|at| Some((merge.get(..at)?, merge.get(at + 1..)?)))
+        // A part may itself be a space in hand-made vocabularies: the first character is no cut.
+        let Some(at) = merge.char_indices().skip(1).find(|(_, c)| *c == ' ').map(|(at, _)| at)
         else {
             return Err(CompileError::BadMerge { number, merge: merge.clone() });
         };
+        let (left, right) = (&merge[..at], &merge[at + 1..]);
         builder.merges.push((left.to_owned(), right.to_owned()));
     }
     add_tokens(&mut builder, vocab, |_, token| token.to_owned())?;

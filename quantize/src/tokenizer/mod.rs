@@ -43,6 +43,12 @@ pub enum CompileError {
         /// Its name in the file.
         name: String,
     },
+    /// GGUF metadata that cannot be read.
+    #[error("the tokenizer's metadata cannot be read: {reason}")]
+    GgufMetadata {
+        /// What the reader said.
+        reason: String,
+    },
     /// A GGUF tokenizer of an unknown kind.
     #[error("`{key}` is `{value}`, which is not supported")]
     UnsupportedGguf {
