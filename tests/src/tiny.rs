@@ -265,10 +265,7 @@ mod tests {
         // From reference/tiny_models.py: weights("model.norm.weight", [3], 1.0, 0.25).
         let tensor =
             Tensor { name: "model.norm.weight".into(), dims: vec![3], base: 1.0, amplitude: 0.25 };
-        assert_eq!(
-            tensor.values().collect::<Vec<_>>(),
-            [0.774_343_9, 0.818_91, 0.951_028_47]
-        );
+        assert_eq!(tensor.values().collect::<Vec<_>>(), [0.774_343_9, 0.818_91, 0.951_028_47]);
     }
 
     #[test]

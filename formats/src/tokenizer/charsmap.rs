@@ -16,7 +16,7 @@ impl<'a> Charsmap<'a> {
         let len = U32s::new(len).at(0) as usize;
         let (trie, texts) = rest.split_at_checked(len).ok_or(FormatError::BadCharsmap)?;
         let texts = str::from_utf8(texts).map_err(|_| FormatError::BadCharsmap)?;
-        if len < 4 || len % 4 != 0 {
+        if len < 4 || !len.is_multiple_of(4) {
             return Err(FormatError::BadCharsmap);
         }
         Ok(Charsmap { trie: U32s::new(trie), texts })

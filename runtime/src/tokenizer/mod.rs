@@ -121,7 +121,7 @@ struct Inner {
     lookup: Lookup,
     stages: Vec<Stage>,
     /// Working memory of past calls, for the next ones.
-    scratch: Mutex<Vec<Box<Scratch>>>,
+    scratch: Mutex<Vec<Scratch>>,
 }
 
 /// Most steps of one kind.
@@ -309,12 +309,12 @@ impl Inner {
         self.keep_scratch(scratch);
     }
 
-    fn take_scratch(&self) -> Box<Scratch> {
+    fn take_scratch(&self) -> Scratch {
         let idle = self.scratch.lock().ok().and_then(|mut idle| idle.pop());
         idle.unwrap_or_default()
     }
 
-    fn keep_scratch(&self, scratch: Box<Scratch>) {
+    fn keep_scratch(&self, scratch: Scratch) {
         if let Ok(mut idle) = self.scratch.lock()
             && idle.len() < MAX_IDLE_SCRATCH
             && scratch.is_small()
