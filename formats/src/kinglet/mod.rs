@@ -11,6 +11,8 @@ mod verify;
 mod writer;
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod sample;
 #[cfg(test)]
 mod tests;

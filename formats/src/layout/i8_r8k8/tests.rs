@@ -88,9 +88,8 @@ proptest! {
                 let expected = scale * f32::from(encoded.data[at]);
                 let (x, found) = (x[r * cols + c], decoded[r * cols + c]);
                 prop_assert_eq!(found.to_bits(), expected.to_bits());
-                // A search may clamp values beyond 90 % of the maximum; half a step otherwise,
-                // plus the rounding of x / scale itself.
-                let bound = if search { 0.11 * 127.0 * scale } else { 0.5001 * scale };
+                // Half a step, plus the rounding of x / scale; a search may clamp a little.
+                let bound = if search { 0.601 * scale } else { 0.5001 * scale };
                 let smallest = 2f32.powi(-25);
                 prop_assert!((x - found).abs() <= bound.max(smallest), "{} {} {}", x, found, scale);
                 sum_sq_error += f64::from(x - found).powi(2);
@@ -108,6 +107,8 @@ proptest! {
         let plain = encode(&x, 256, group, false).error.sum_sq_error;
         let searched = encode(&x, 256, group, true).error.sum_sq_error;
         prop_assert!(searched <= plain);
+        // Groups that are not long average little out: the search wins 10 % and more.
+        prop_assert!(group != 64 || searched < 0.95 * plain, "{} {}", searched, plain);
     }
 
     #[test]
@@ -171,7 +172,7 @@ fn ties_go_to_even() {
 }
 
 #[test]
-fn search_beats_one_outlier() {
+fn search_finds_a_better_scale() {
     // All values but one sit halfway between two steps of the plain scale.
     let mut row = vec![60.5f32; 64];
     row[0] = 127.0;
