@@ -94,14 +94,15 @@ def greedy(model, ids):
         model.eval([tokens[-1]])
 
 
-def completions(path, threads):
+def completions(path, threads, chat):
     model = llama_cpp.Llama(str(path), n_ctx=CONTEXT, n_threads=threads, n_threads_batch=threads,
                             flash_attn=False, verbose=False)
     metadata = model.metadata
-    formatter = Jinja2ChatFormatter(template=metadata["tokenizer.chat_template"],
-                                    eos_token="<|im_end|>", bos_token="<|im_start|>")
+    if chat:
+        formatter = Jinja2ChatFormatter(template=metadata["tokenizer.chat_template"],
+                                        eos_token="<|im_end|>", bos_token="<|im_start|>")
     answers = {"chat": [], "raw": []}
-    for kind, prompts in (("chat", CHAT), ("raw", RAW)):
+    for kind, prompts in (("chat", CHAT if chat else []), ("raw", RAW)):
         for prompt in prompts:
             text = prompt
             if kind == "chat":
@@ -129,7 +130,7 @@ def figure(pattern, log):
     return [float(value) for value in re.search(pattern, log).groups()]
 
 
-def perplexities(args, f16, q8_0):
+def perplexities(args, f16, others):
     tool = [args.bin / "llama-perplexity", "-c", CONTEXT, "-t", args.threads]
     base = args.work / "f16-logits.kld"
     log = logged(args, "perplexity-f16.log",
@@ -139,7 +140,7 @@ def perplexities(args, f16, q8_0):
     figures = {"text_sha256": sha256(args.text), "context": CONTEXT, "chunks": chunks,
                "tokens_scored": chunks * (CONTEXT - CONTEXT // 2 - 1),
                "f16": {"perplexity": ppl, "standard_error": error}}
-    for name, path in (("q8_0", q8_0), ("q4_1", args.model)):
+    for name, path in others.items():
         log = logged(args, f"divergence-{name}.log",
                      [*tool, "-m", path, "--kl-divergence-base", base, "--kl-divergence"])
         pair = r"\s*:\s*([-\d.]+)\s*±\s*([\d.]+)"
@@ -154,8 +155,8 @@ def perplexities(args, f16, q8_0):
     return figures
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(goldens=GOLDENS, chat=True, original="q4_1", what=__doc__.splitlines()[0]):
+    parser = argparse.ArgumentParser(description=what)
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--bin", type=pathlib.Path, required=True)
     parser.add_argument("--work", type=pathlib.Path, required=True)
@@ -170,10 +171,11 @@ def main():
     f16, q8_0 = quantized(args, "F16"), quantized(args, "Q8_0")
     done = args.work / "completions.json"
     if not done.exists():
-        done.write_text(json.dumps(completions(f16, args.threads)))
+        done.write_text(json.dumps(completions(f16, args.threads, chat)))
     answers = json.loads(done.read_text())
-    figures = perplexities(args, f16, q8_0)
-    GOLDENS.mkdir(parents=True, exist_ok=True)
+    others = {"q8_0": q8_0} | ({original: args.model} if original else {})
+    figures = perplexities(args, f16, others)
+    goldens.mkdir(parents=True, exist_ok=True)
     golden = {
         "reference": f"llama.cpp as in llama-cpp-python {llama_cpp.__version__} "
                      f"({llama_cpp.llama_print_system_info().decode().strip()})",
@@ -185,7 +187,7 @@ def main():
     # Lists of numbers on one line.
     text = re.sub(r"\[\s+([-\d.,\s]+?)\s+\]",
                   lambda m: "[" + re.sub(r",\s+", ", ", m.group(1)) + "]", text)
-    (GOLDENS / "llama_cpp.json").write_text(text + "\n")
+    (goldens / "llama_cpp.json").write_text(text + "\n")
     print(json.dumps(figures, indent=1))
 
 
