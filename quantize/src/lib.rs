@@ -1,3 +1,36 @@
 //! Turns trained checkpoints into `.kinglet` files.
+//!
+//! ```no_run
+//! use kinglet_quantize::{Options, Source, quantize};
+//!
+//! let source = Source::open("SmolLM2-135M-Instruct.Q4_1.gguf")?;
+//! let report = quantize(&source, &Options::default(), "smollm2.kinglet", &mut ())?;
+//! println!("{:.2} bits per weight", report.bits_per_weight());
+//! # Ok::<(), kinglet_quantize::QuantizeError>(())
+//! ```
+//!
+//! A [`Source`] is a GGUF file, a Hugging Face folder, or a weight file of one. The modules of
+//! `arch` map each family of checkpoints to a
+//! [`ModelSpec`](kinglet_formats::spec::ModelSpec) and say where its tensors are; everything after
+//! that knows no family.
 
+mod arch;
+mod canonical;
+mod convert;
+mod encode;
+mod error;
+mod fields;
+mod glob;
+mod options;
+mod progress;
+mod report;
+mod resolve;
+mod source;
 pub mod tokenizer;
+
+pub use convert::quantize;
+pub use error::QuantizeError;
+pub use options::{Group, InvalidOption, Options, WeightType};
+pub use progress::{Progress, Stage, Update};
+pub use report::{Report, TensorReport};
+pub use source::Source;

@@ -1,0 +1,40 @@
+//! Mistral: Llama's shape with a sliding window. GGUF files call it `llama`.
+
+use kinglet_formats::checkpoint::Checkpoint;
+
+use super::decoder::{Decoder, Defaults, LLAMA_DEFAULTS};
+use super::{Family, FolderConfig, Mapping, llama, rope};
+use crate::QuantizeError;
+use crate::fields::Fields;
+
+pub(super) const FAMILY: Family = Family {
+    name: "mistral",
+    architectures: &["MistralForCausalLM"],
+    gguf: "",
+    from_config,
+    from_gguf,
+};
+
+const DEFAULTS: Defaults =
+    Defaults { n_kv_heads: Some(8), context_length: 4096 * 32, ..LLAMA_DEFAULTS };
+
+fn from_config(
+    folder: &FolderConfig<'_>,
+    checkpoint: &dyn Checkpoint,
+) -> Result<Mapping, QuantizeError> {
+    let config = &folder.config;
+    let mut decoder = Decoder::from_config(config, checkpoint, &DEFAULTS, |head_dim| {
+        rope::from_config(config, DEFAULTS.rope_theta, head_dim, "full_attention")
+    })?;
+    // An explicit null means full attention; silence means the window of the first release.
+    let window = match config.opt_size("sliding_window")? {
+        None if !config.mentions("sliding_window") => Some(4096),
+        window => window,
+    };
+    decoder.slide_all(window);
+    Ok(llama::mapping(FAMILY.name, &decoder, checkpoint))
+}
+
+fn from_gguf(fields: &Fields<'_>, checkpoint: &dyn Checkpoint) -> Result<Mapping, QuantizeError> {
+    (llama::FAMILY.from_gguf)(fields, checkpoint)
+}

@@ -1,0 +1,235 @@
+//! The conversion itself: plan, hash the inputs, compile the tokenizer, encode tensor by tensor.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use kinglet_formats::kinglet::{
+    EmbeddingLimits, Generation, InputFile, Meta, Provenance, Role, TensorPlan, Writer,
+};
+use kinglet_formats::layout::{Layout, plane_lengths};
+use kinglet_formats::spec::Head;
+
+use crate::arch::Mapping;
+use crate::canonical::{Canonical, Use};
+use crate::encode::Job;
+use crate::resolve::{Resolved, resolve};
+use crate::source::Defaults;
+use crate::{
+    Options, Progress, QuantizeError, Report, Source, Stage, TensorReport, Update, WeightType, glob,
+};
+
+/// Bytes that are hashed between two reports.
+const HASH_STEP: usize = 1 << 20;
+
+/// Converts `source` into a `.kinglet` file at `out`.
+///
+/// Memory is bounded by the largest tensor's scales and a few blocks of rows, whatever the size of
+/// the checkpoint. The bytes of the result depend on the checkpoint and the options only. The file
+/// appears under its name when it is complete: an error, a cancelled or a killed conversion leaves
+/// nothing there.
+pub fn quantize(
+    source: &Source,
+    options: &Options,
+    out: impl AsRef<Path>,
+    progress: &mut dyn Progress,
+) -> Result<Report, QuantizeError> {
+    let out = out.as_ref();
+    refuse_inputs(source, out)?;
+    let mapping = source.map()?;
+    let (tensors, ignored) = resolve(&mapping, source.checkpoint())?;
+    let forms = forms(&tensors, options)?;
+    let pool = pool(options)?;
+
+    // Everything that can be wrong with a checkpoint comes before the long work.
+    tell(progress, Stage::Tokenizer, source.name(), 0, 0)?;
+    let tokenizer = source.tokenizer()?;
+    let defaults = source.defaults()?;
+    let inputs = hash_inputs(source, progress)?;
+    let input_bytes = inputs.iter().map(|input| input.bytes).sum();
+    let meta = meta(source, options, &mapping, defaults, inputs);
+    let mut plan = Vec::with_capacity(tensors.len());
+    let mut total = 0;
+    for (tensor, form) in tensors.iter().zip(&forms) {
+        let dims: Vec<u64> = tensor.canonical.dims.iter().map(|&d| d as u64).collect();
+        let planes = plane_lengths(form.layout, &dims, form.group)
+            .map_err(|_| QuantizeError::SizeOverflow { name: tensor.canonical.name.clone() })?;
+        total += planes.total();
+        plan.push(TensorPlan {
+            name: tensor.canonical.name.clone(),
+            role: role(&tensor.canonical),
+            layout: form.layout,
+            dims,
+            group: form.group,
+        });
+    }
+    let mut writer = Writer::create(out, &meta, &tokenizer, plan)?;
+
+    let mut done = 0;
+    let mut reports = Vec::with_capacity(tensors.len());
+    for (tensor, form) in tensors.iter().zip(&forms) {
+        let name = &tensor.canonical.name;
+        tell(progress, Stage::Tensors, name, done, total)?;
+        let job = Job {
+            checkpoint: source.checkpoint(),
+            tensor,
+            layout: form.layout,
+            group: form.group,
+            scale_search: options.scale_search,
+            pool: &pool,
+        };
+        let before = done;
+        let relative_error = job.run(&mut |bytes| {
+            writer.write(bytes)?;
+            done += bytes.len() as u64;
+            tell(progress, Stage::Tensors, name, done, total)
+        })?;
+        writer.end_tensor(relative_error)?;
+        reports.push(TensorReport {
+            name: name.clone(),
+            source: source.checkpoint().tensors()[tensor.source].name.clone(),
+            dims: tensor.canonical.dims.clone(),
+            layout: form.layout,
+            group: form.group,
+            bytes: done - before,
+            relative_error,
+        });
+    }
+    tell(progress, Stage::Finish, source.name(), 0, 0)?;
+    writer.finish()?;
+    let output_bytes = std::fs::metadata(out).map_err(|error| QuantizeError::io(out, error))?.len();
+    Ok(Report { family: mapping.family, tensors: reports, ignored, input_bytes, output_bytes })
+}
+
+fn role(tensor: &Canonical) -> Role {
+    match (tensor.usage, tensor.part) {
+        (Use::Vector, "bias") if !tensor.module.ends_with("norm") => Role::Bias,
+        (Use::Vector, _) => Role::Norm,
+        _ if tensor.module.starts_with("embed_") => Role::Embedding,
+        _ => Role::Matrix,
+    }
+}
+
+/// How a tensor will be stored.
+struct Form {
+    layout: Layout,
+    group: u32,
+}
+
+/// Chooses a layout for every tensor.
+fn forms(tensors: &[Resolved], options: &Options) -> Result<Vec<Form>, QuantizeError> {
+    let matrices = || {
+        tensors
+            .iter()
+            .filter(|tensor| tensor.canonical.usage == Use::Matrix)
+            .map(|tensor| tensor.canonical.name.as_str())
+    };
+    for pattern in &options.keep_f16 {
+        if !matrices().any(|name| glob::matches(pattern, name)) {
+            return Err(QuantizeError::PatternMatchesNothing {
+                pattern: pattern.clone(),
+                example: matrices().last().unwrap_or_default().to_owned(),
+            });
+        }
+    }
+    let kept = |name: &str| options.keep_f16.iter().any(|pattern| glob::matches(pattern, name));
+    let form = |tensor: &Resolved| match (tensor.canonical.usage, options.dtype) {
+        (Use::Vector, _) => Form { layout: Layout::F32Rows, group: 0 },
+        (Use::Matrix, WeightType::Int8) if !kept(&tensor.canonical.name) => {
+            Form { layout: Layout::I8R8K8, group: options.group.code() }
+        }
+        _ => Form { layout: Layout::F16R8K1, group: 0 },
+    };
+    Ok(tensors.iter().map(form).collect())
+}
+
+fn pool(options: &Options) -> Result<rayon::ThreadPool, QuantizeError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(options.threads.map_or(0, std::num::NonZeroUsize::get))
+        .thread_name(|i| format!("quantize {i}"))
+        .build()
+        .map_err(|error| QuantizeError::Threads(error.to_string()))
+}
+
+/// Renaming the result over a mapped input would pull the ground from under the reader.
+fn refuse_inputs(source: &Source, out: &Path) -> Result<(), QuantizeError> {
+    // What does not exist yet is no input.
+    let Ok(target) = std::fs::canonicalize(out) else { return Ok(()) };
+    let same = |input: &PathBuf| std::fs::canonicalize(input).is_ok_and(|path| path == target);
+    if source.inputs().iter().any(same) {
+        return Err(QuantizeError::OutputIsInput { path: out.to_owned() });
+    }
+    Ok(())
+}
+
+/// BLAKE3 of every input file. Read through a small buffer, so that no page of a mapping is held.
+fn hash_inputs(
+    source: &Source,
+    progress: &mut dyn Progress,
+) -> Result<Vec<InputFile>, QuantizeError> {
+    let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let total = source.inputs().iter().map(size).sum();
+    let mut buffer = vec![0; HASH_STEP];
+    let mut done = 0;
+    let mut inputs = Vec::new();
+    for path in source.inputs() {
+        let name = source.input_name(path);
+        let mut file = File::open(path).map_err(|error| QuantizeError::io(path, error))?;
+        let mut hasher = blake3::Hasher::new();
+        let mut bytes = 0;
+        loop {
+            tell(progress, Stage::Hash, &name, done + bytes, total)?;
+            let n = match file.read(&mut buffer) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                other => other.map_err(|error| QuantizeError::io(path, error))?,
+            };
+            if n == 0 {
+                break;
+            }
+            hasher.update(&buffer[..n]);
+            bytes += n as u64;
+        }
+        done += bytes;
+        inputs.push(InputFile { name, bytes, blake3: hasher.finalize().to_hex().to_string() });
+    }
+    Ok(inputs)
+}
+
+fn meta(
+    source: &Source,
+    options: &Options,
+    mapping: &Mapping,
+    defaults: Defaults,
+    inputs: Vec<InputFile>,
+) -> Meta {
+    let generates = mapping.spec.heads.iter().any(|h| matches!(h, Head::LanguageModel { .. }));
+    Meta {
+        general: defaults.general,
+        spec: mapping.spec.clone(),
+        // Vocabularies of encoders have tokens of such names too, but nothing is generated.
+        generation: if generates { defaults.generation } else { Generation::default() },
+        chat_template: defaults.chat_template,
+        labels: Vec::new(),
+        embedding: mapping.max_tokens.map(|max_tokens| EmbeddingLimits { max_tokens }),
+        provenance: Provenance {
+            source: source.name().to_owned(),
+            inputs,
+            tool: concat!("kinglet-quantize ", env!("CARGO_PKG_VERSION")).to_owned(),
+            options: options.to_string(),
+        },
+    }
+}
+
+fn tell(
+    progress: &mut dyn Progress,
+    stage: Stage,
+    name: &str,
+    done: u64,
+    total: u64,
+) -> Result<(), QuantizeError> {
+    match progress.update(&Update { stage, name, done, total }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(QuantizeError::Cancelled),
+    }
+}

@@ -1,0 +1,220 @@
+//! Reads blocks of rows from a checkpoint and encodes them, in parallel over panels.
+
+use half::f16;
+use kinglet_formats::checkpoint::{Checkpoint, DType};
+use kinglet_formats::layout::{
+    BlockError, EncodeError, Layout, LayoutError, PANEL_ROWS, f16_r8k1, i8_r8k8, plane_lengths,
+};
+use rayon::prelude::*;
+
+use crate::QuantizeError;
+use crate::resolve::{Resolved, RowOrder};
+
+/// Weights that one task reads and encodes: 1 MiB as f32.
+const TASK_WEIGHTS: usize = 1 << 18;
+/// Tasks whose output is collected before it is written: 4 MiB as int8.
+const BATCH_TASKS: usize = 16;
+
+/// A tensor on its way into the file.
+pub(crate) struct Job<'a> {
+    pub(crate) checkpoint: &'a dyn Checkpoint,
+    pub(crate) tensor: &'a Resolved,
+    pub(crate) layout: Layout,
+    pub(crate) group: u32,
+    pub(crate) scale_search: bool,
+    pub(crate) pool: &'a rayon::ThreadPool,
+}
+
+impl Job<'_> {
+    /// Encodes the tensor, handing its bytes to `write` in file order, and returns what was lost.
+    ///
+    /// Pieces and sums are the same for any number of threads.
+    pub(crate) fn run(
+        &self,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), QuantizeError>,
+    ) -> Result<f32, QuantizeError> {
+        match self.layout {
+            Layout::I8R8K8 => self.int8(write),
+            Layout::F16R8K1 => self.half(write),
+            _ => self.float(write),
+        }
+    }
+
+    fn int8(
+        &self,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), QuantizeError>,
+    ) -> Result<f32, QuantizeError> {
+        let (rows, cols) = self.shape();
+        let panel = self.planes(&[PANEL_ROWS as u64, cols as u64])?;
+        let (panel_data, panel_scales) = (panel[0], panel[1] / 2);
+        let task_panels = task_panels(cols);
+        let batch_panels = task_panels * BATCH_TASKS;
+        let n_panels = rows.div_ceil(PANEL_ROWS);
+        let mut scales = vec![f16::ZERO; n_panels * panel_scales];
+        let mut data = vec![0i8; n_panels.min(batch_panels) * panel_data];
+        let lossless = self.group == 32 && self.info_dtype() == DType::Q8_0;
+        let mut error = BlockError::default();
+        for (batch, scales) in scales.chunks_mut(batch_panels * panel_scales).enumerate() {
+            let data = &mut data[..scales.len() / panel_scales * panel_data];
+            let tasks = data
+                .par_chunks_mut(task_panels * panel_data)
+                .zip(scales.par_chunks_mut(task_panels * panel_scales))
+                .enumerate();
+            let encode = tasks.map(|(task, (data, scales))| {
+                let first = (batch * batch_panels + task * task_panels) * PANEL_ROWS;
+                let n = (data.len() / panel_data * PANEL_ROWS).min(rows - first);
+                if lossless {
+                    return self.repack(first, n, data, scales);
+                }
+                let x = self.read(first, n)?;
+                i8_r8k8::encode_panels(&x, n, cols, self.group, self.scale_search, data, scales)
+                    .map_err(|error| self.encode_error(error, first))
+            });
+            sum(self.pool.install(|| encode.collect()), &mut error)?;
+            write(bytemuck::cast_slice(data))?;
+        }
+        write(bytemuck::cast_slice(&scales))?;
+        Ok(error.relative())
+    }
+
+    /// Takes over Q8_0 blocks as they are; blocks of another maker that do not fit are encoded.
+    fn repack(
+        &self,
+        first: usize,
+        n: usize,
+        data: &mut [i8],
+        scales: &mut [f16],
+    ) -> Result<BlockError, QuantizeError> {
+        let (rows, cols) = self.shape();
+        let raw = self.checkpoint.raw(self.tensor.source)?;
+        let row_bytes = raw.len() / rows;
+        let mut blocks = Vec::with_capacity(n * row_bytes);
+        for row in first..first + n {
+            let row = self.tensor.rows.source_row(row);
+            blocks.extend_from_slice(&raw[row * row_bytes..][..row_bytes]);
+        }
+        match i8_r8k8::pack_q8_0(&blocks, n, cols, data, scales) {
+            Ok(()) => Ok(BlockError::default()),
+            Err(EncodeError::NotSymmetric { .. }) => {
+                let x = self.read(first, n)?;
+                i8_r8k8::encode_panels(&x, n, cols, self.group, self.scale_search, data, scales)
+                    .map_err(|error| self.encode_error(error, first))
+            }
+            Err(error) => Err(self.encode_error(error, first)),
+        }
+    }
+
+    fn half(
+        &self,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), QuantizeError>,
+    ) -> Result<f32, QuantizeError> {
+        let (rows, cols) = self.shape();
+        let panel_len = self.planes(&[PANEL_ROWS as u64, cols as u64])?[0] / 2;
+        let task_panels = task_panels(cols);
+        let batch_panels = task_panels * BATCH_TASKS;
+        let n_panels = rows.div_ceil(PANEL_ROWS);
+        let mut data = vec![f16::ZERO; n_panels.min(batch_panels) * panel_len];
+        let mut error = BlockError::default();
+        for first_panel in (0..n_panels).step_by(batch_panels) {
+            let data = &mut data[..(n_panels - first_panel).min(batch_panels) * panel_len];
+            let encode =
+                data.par_chunks_mut(task_panels * panel_len).enumerate().map(|(task, data)| {
+                    let first = (first_panel + task * task_panels) * PANEL_ROWS;
+                    let n = (data.len() / panel_len * PANEL_ROWS).min(rows - first);
+                    let x = self.read(first, n)?;
+                    f16_r8k1::encode_panels(&x, n, cols, data)
+                        .map_err(|error| self.encode_error(error, first))
+                });
+            sum(self.pool.install(|| encode.collect()), &mut error)?;
+            write(bytemuck::cast_slice(data))?;
+        }
+        Ok(error.relative())
+    }
+
+    fn float(
+        &self,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), QuantizeError>,
+    ) -> Result<f32, QuantizeError> {
+        let (rows, cols) = self.shape();
+        let x = self.read(0, rows)?;
+        let bytes = kinglet_formats::layout::f32_rows::encode(&x, cols)
+            .map_err(|error| self.encode_error(error, 0))?;
+        write(bytes)?;
+        Ok(0.0)
+    }
+
+    /// Rows and columns; a vector is one row.
+    fn shape(&self) -> (usize, usize) {
+        match self.tensor.canonical.dims.as_slice() {
+            [rows, cols] => (*rows, *cols),
+            other => (1, other.iter().product()),
+        }
+    }
+
+    fn info_dtype(&self) -> DType {
+        self.checkpoint.tensors()[self.tensor.source].dtype
+    }
+
+    /// Canonical rows `first..first + n` as f32.
+    fn read(&self, first: usize, n: usize) -> Result<Vec<f32>, QuantizeError> {
+        let (_, cols) = self.shape();
+        let source = self.tensor.source;
+        let mut x = vec![0.0; n * cols];
+        match (self.tensor.rows, self.tensor.canonical.dims.len()) {
+            (RowOrder::AsStored, _) => self.checkpoint.read_rows(source, first, &mut x)?,
+            (order, 2) => {
+                for (row, x) in (first..first + n).zip(x.chunks_exact_mut(cols)) {
+                    self.checkpoint.read_rows(source, order.source_row(row), x)?;
+                }
+            }
+            // The elements of a bias belong to rows.
+            (order, _) => {
+                let mut stored = vec![0.0; x.len()];
+                self.checkpoint.read_rows(source, 0, &mut stored)?;
+                for (i, x) in x.iter_mut().enumerate() {
+                    *x = stored[order.source_row(i)];
+                }
+            }
+        }
+        if self.tensor.plus_one {
+            for x in &mut x {
+                *x += 1.0;
+            }
+        }
+        Ok(x)
+    }
+
+    fn planes(&self, dims: &[u64]) -> Result<Vec<usize>, QuantizeError> {
+        let planes = plane_lengths(self.layout, dims, self.group)
+            .map_err(|error| self.encode_error(error.into(), 0))?;
+        planes.lengths().iter().map(|&n| usize::try_from(n)).collect::<Result<_, _>>().map_err(
+            |_| {
+                let error = LayoutError::Overflow { dims: dims.to_vec() };
+                self.encode_error(error.into(), 0)
+            },
+        )
+    }
+
+    fn encode_error(&self, error: EncodeError, first_row: usize) -> QuantizeError {
+        QuantizeError::Encode {
+            tensor: self.checkpoint.tensors()[self.tensor.source].name.clone(),
+            source: error.in_tensor_from(first_row),
+        }
+    }
+}
+
+/// Panels of one task: at least one, so that long rows still make progress.
+fn task_panels(cols: usize) -> usize {
+    (TASK_WEIGHTS / (PANEL_ROWS * cols)).max(1)
+}
+
+/// Adds up in row order; of several errors, the first row's is reported.
+fn sum(
+    results: Vec<Result<BlockError, QuantizeError>>,
+    total: &mut BlockError,
+) -> Result<(), QuantizeError> {
+    for result in results {
+        *total += result?;
+    }
+    Ok(())
+}

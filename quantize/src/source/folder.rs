@@ -1,0 +1,380 @@
+//! Hugging Face folders: weights, `config.json`, `tokenizer.json` and what may lie beside them.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use kinglet_formats::checkpoint::{self, Checkpoint};
+use kinglet_formats::kinglet::{General, Generation};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{Defaults, file_name, tokens};
+use crate::QuantizeError;
+use crate::arch::{self, FolderConfig, Mapping, SentenceConfig};
+use crate::fields::Fields;
+use crate::tokenizer::{RoleNames, compile_json};
+
+/// Largest configuration file that is read.
+const MAX_CONFIG: u64 = 16 << 20;
+/// Largest `tokenizer.json` that is read.
+const MAX_TOKENIZER: u64 = 256 << 20;
+
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const GENERATION_CONFIG: &str = "generation_config.json";
+const MODULES: &str = "modules.json";
+const POOLING: &str = "1_Pooling/config.json";
+const SENTENCE: &str = "sentence_bert_config.json";
+const TEMPLATE: &str = "chat_template.jinja";
+const TEMPLATE_JSON: &str = "chat_template.json";
+
+type Object = Map<String, Value>;
+
+pub(super) struct Folder {
+    path: PathBuf,
+    checkpoint: Box<dyn Checkpoint>,
+    inputs: Vec<PathBuf>,
+    config: Object,
+    generation: Option<Object>,
+    tokenizer_config: Option<Object>,
+    modules: Option<Value>,
+    pooling: Option<Object>,
+    sentence: Option<Object>,
+    chat_template: Option<String>,
+}
+
+impl Folder {
+    pub(super) fn open(path: &Path) -> Result<Self, QuantizeError> {
+        require(path, CONFIG, "it describes the model")?;
+        let weights = weight_files(path)?;
+        let checkpoint = checkpoint::open_folder(path)?;
+        Self::with_weights(path, checkpoint, weights)
+    }
+
+    /// The folder of a weight file, with that file's weights.
+    pub(super) fn of_file(file: &Path) -> Result<Self, QuantizeError> {
+        let folder = match file.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        require(folder, CONFIG, "it describes the model whose weights are in the file")?;
+        let checkpoint = checkpoint::open_file(file)?;
+        Self::with_weights(folder, checkpoint, vec![file.to_owned()])
+    }
+
+    fn with_weights(
+        path: &Path,
+        checkpoint: Box<dyn Checkpoint>,
+        weights: Vec<PathBuf>,
+    ) -> Result<Self, QuantizeError> {
+        let mut files = Files { folder: path, read: weights };
+        let Some(config) = files.json::<Object>(CONFIG)? else {
+            return Err(missing(path, CONFIG, "it describes the model"));
+        };
+        let generation = files.json(GENERATION_CONFIG)?;
+        let tokenizer_config = files.json(TOKENIZER_CONFIG)?;
+        let modules: Option<Value> = files.json(MODULES)?;
+        let (pooling, sentence) = match modules {
+            Some(_) => (files.json(POOLING)?, files.json(SENTENCE)?),
+            None => (None, None),
+        };
+        let chat_template = files.chat_template(tokenizer_config.as_ref())?;
+        if path.join(TOKENIZER).is_file() {
+            files.read.push(path.join(TOKENIZER));
+        }
+        Ok(Self {
+            inputs: files.read,
+            path: path.to_owned(),
+            checkpoint,
+            config,
+            generation,
+            tokenizer_config,
+            modules,
+            pooling,
+            sentence,
+            chat_template,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn inputs(&self) -> &[PathBuf] {
+        &self.inputs
+    }
+
+    pub(super) fn checkpoint(&self) -> &dyn Checkpoint {
+        self.checkpoint.as_ref()
+    }
+
+    pub(super) fn map(&self) -> Result<Mapping, QuantizeError> {
+        let sentence = match &self.modules {
+            Some(modules) => Some(self.sentence_config(modules)?),
+            None => None,
+        };
+        let folder = FolderConfig { config: Fields::json(CONFIG, &self.config), sentence };
+        arch::map_folder(&folder, self.checkpoint())
+    }
+
+    fn sentence_config<'a>(
+        &'a self,
+        modules: &'a Value,
+    ) -> Result<SentenceConfig<'a>, QuantizeError> {
+        let kinds = modules.as_array().map(|list| {
+            let kinds = list.iter().map(|module| module.get("type").and_then(Value::as_str));
+            // `sentence_transformers.models.Pooling`
+            kinds.map(|kind| kind.and_then(|kind| kind.rsplit('.').next()))
+        });
+        let modules = kinds.and_then(|kinds| kinds.collect::<Option<Vec<_>>>());
+        let pooling = self.pooling.as_ref();
+        let sentence = self.sentence.as_ref().map(|map| Fields::json(SENTENCE, map));
+        if let Some(sentence) = &sentence
+            && sentence.flag_or("do_lower_case", false)?
+            && !lowercases(&self.tokenizer_parts()?.normalizer)
+        {
+            let supported = "false, or a tokenizer that turns text to lower case itself";
+            return Err(sentence.unsupported("do_lower_case", "true", supported));
+        }
+        Ok(SentenceConfig {
+            modules: modules.ok_or_else(|| QuantizeError::MissingKey {
+                file: MODULES.to_owned(),
+                key: "type".to_owned(),
+            })?,
+            pooling: Fields::json(
+                POOLING,
+                pooling.ok_or_else(|| {
+                    missing(&self.path, POOLING, "modules.json says that it describes the pooling")
+                })?,
+            ),
+            max_tokens: match sentence {
+                Some(sentence) => sentence.opt_size("max_seq_length")?,
+                None => None,
+            },
+        })
+    }
+
+    pub(super) fn defaults(&self) -> Result<Defaults, QuantizeError> {
+        let config = Fields::json(CONFIG, &self.config);
+        let mut sources = vec![config.clone()];
+        sources.extend(config.nested("text_config")?);
+        let empty = Object::new();
+        let generation =
+            Fields::json(GENERATION_CONFIG, self.generation.as_ref().unwrap_or(&empty));
+        sources.insert(0, generation.clone());
+        let (mut bos, mut eos) = (Vec::new(), Vec::new());
+        for fields in &sources {
+            tokens::merge(&mut bos, fields.token_ids("bos_token_id")?);
+            tokens::merge(&mut eos, fields.token_ids("eos_token_id")?);
+        }
+        let named = self.tokenizer_token("eos_token");
+        let added = self.tokenizer_parts()?.added_tokens;
+        let ends = added.iter().filter(|token| {
+            Some(token.content.as_str()) == named || tokens::ends_turn(&token.content)
+        });
+        tokens::merge(&mut eos, ends.map(|token| token.id));
+        Ok(Defaults {
+            general: General {
+                // `_name_or_path` is often that of the model it was trained from.
+                name: file_name(&self.path),
+                license: self.license(),
+                ..General::default()
+            },
+            generation: Generation {
+                bos: bos.first().copied(),
+                eos,
+                temperature: match generation.flag_or("do_sample", true)? {
+                    true => generation.opt_float("temperature")?,
+                    false => Some(0.0),
+                },
+                // 0 and -1 stand for "all".
+                top_k: generation.opt_float("top_k")?.filter(|&k| k >= 1.0).map(|k| k as u32),
+                top_p: generation.opt_float("top_p")?,
+                min_p: generation.opt_float("min_p")?,
+                repeat_penalty: generation.opt_float("repetition_penalty")?,
+            },
+            chat_template: self.chat_template.clone(),
+        })
+    }
+
+    pub(super) fn tokenizer(&self) -> Result<Vec<u8>, QuantizeError> {
+        let bytes = self.tokenizer_json()?;
+        let names = RoleNames {
+            bos: self.tokenizer_token("bos_token"),
+            eos: self.tokenizer_token("eos_token"),
+            pad: self.tokenizer_token("pad_token"),
+        };
+        compile_json(&bytes, &names)
+            .map_err(|source| QuantizeError::Tokenizer { file: self.path.join(TOKENIZER), source })
+    }
+
+    fn tokenizer_json(&self) -> Result<Vec<u8>, QuantizeError> {
+        let why = "it holds the tokenizer; `AutoTokenizer.from_pretrained(…).save_pretrained(…)` writes it";
+        read_capped(&self.path, TOKENIZER, MAX_TOKENIZER)?
+            .ok_or_else(|| missing(&self.path, TOKENIZER, why))
+    }
+
+    /// Text of a token that `tokenizer_config.json` gives a role.
+    fn tokenizer_token(&self, role: &str) -> Option<&str> {
+        match self.tokenizer_config.as_ref()?.get(role)? {
+            Value::String(text) => Some(text),
+            Value::Object(token) => token.get("content")?.as_str(),
+            _ => None,
+        }
+    }
+
+    fn tokenizer_parts(&self) -> Result<TokenizerParts, QuantizeError> {
+        serde_json::from_slice(&self.tokenizer_json()?)
+            .map_err(|source| QuantizeError::Json { file: TOKENIZER.to_owned(), source })
+    }
+
+    /// `license:` of the model card's head.
+    fn license(&self) -> Option<String> {
+        let card = read_capped(&self.path, "README.md", MAX_CONFIG).ok()??;
+        let card = String::from_utf8_lossy(&card);
+        let head = card.strip_prefix("---")?.split("\n---").next()?;
+        let license = head.lines().find_map(|line| line.strip_prefix("license:"))?;
+        let license = license.trim().trim_matches(['"', '\'']);
+        (!license.is_empty()).then(|| license.to_owned())
+    }
+}
+
+/// The parts of `tokenizer.json` that are of interest here.
+#[derive(Deserialize)]
+struct TokenizerParts {
+    #[serde(default)]
+    added_tokens: Vec<AddedToken>,
+    #[serde(default)]
+    normalizer: Value,
+}
+
+#[derive(Deserialize)]
+struct AddedToken {
+    id: u32,
+    content: String,
+}
+
+/// Whether a normalizer of `tokenizer.json` turns text to lower case.
+fn lowercases(normalizer: &Value) -> bool {
+    match normalizer["type"].as_str() {
+        Some("Lowercase") => true,
+        Some("BertNormalizer") => normalizer["lowercase"] == true,
+        Some("Sequence") => {
+            normalizer["normalizers"].as_array().is_some_and(|list| list.iter().any(lowercases))
+        }
+        _ => false,
+    }
+}
+
+/// Reads files of a folder and remembers which.
+struct Files<'a> {
+    folder: &'a Path,
+    read: Vec<PathBuf>,
+}
+
+impl Files<'_> {
+    fn json<T: for<'de> Deserialize<'de>>(
+        &mut self,
+        file: &str,
+    ) -> Result<Option<T>, QuantizeError> {
+        let Some(bytes) = self.bytes(file)? else { return Ok(None) };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| QuantizeError::Json { file: file.to_owned(), source })
+    }
+
+    fn bytes(&mut self, file: &str) -> Result<Option<Vec<u8>>, QuantizeError> {
+        let bytes = read_capped(self.folder, file, MAX_CONFIG)?;
+        if bytes.is_some() {
+            self.read.push(self.folder.join(file));
+        }
+        Ok(bytes)
+    }
+
+    /// The template of a file of its own, else of `tokenizer_config.json`.
+    fn chat_template(
+        &mut self,
+        tokenizer_config: Option<&Object>,
+    ) -> Result<Option<String>, QuantizeError> {
+        if let Some(bytes) = self.bytes(TEMPLATE)? {
+            let template = String::from_utf8(bytes).map_err(|_| QuantizeError::BadKey {
+                file: TEMPLATE.to_owned(),
+                key: "the whole file".to_owned(),
+                found: "not UTF-8".to_owned(),
+                expected: "text".to_owned(),
+            })?;
+            return Ok(Some(template));
+        }
+        let own: Option<Object> = self.json(TEMPLATE_JSON)?;
+        Ok([own.as_ref(), tokenizer_config].into_iter().flatten().find_map(template_in))
+    }
+}
+
+/// `chat_template`: one text, or several with names, of which `default` is taken.
+fn template_in(object: &Object) -> Option<String> {
+    match object.get("chat_template")? {
+        Value::String(template) => Some(template.clone()),
+        Value::Array(list) => {
+            let named = |name: &str| {
+                list.iter().find(|entry| entry.get("name").and_then(Value::as_str) == Some(name))
+            };
+            named("default")?.get("template")?.as_str().map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+/// The weight files of a folder, in the order in which a reader looks for them.
+fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, QuantizeError> {
+    /// The one part of an index that is of interest here.
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: Map<String, Value>,
+    }
+    for stem in ["model.safetensors", "pytorch_model.bin"] {
+        let single = folder.join(stem);
+        if single.exists() {
+            return Ok(vec![single]);
+        }
+        let name = format!("{stem}.index.json");
+        let mut files = Files { folder, read: Vec::new() };
+        if let Some(index) = files.json::<Index>(&name)? {
+            let mut parts: Vec<&str> =
+                index.weight_map.values().filter_map(Value::as_str).collect();
+            parts.sort_unstable();
+            parts.dedup();
+            files.read.extend(parts.iter().map(|part| folder.join(part)));
+            return Ok(files.read);
+        }
+    }
+    // The reader says what it looked for.
+    Ok(Vec::new())
+}
+
+fn require(folder: &Path, file: &str, why: &'static str) -> Result<(), QuantizeError> {
+    if folder.join(file).is_file() { Ok(()) } else { Err(missing(folder, file, why)) }
+}
+
+fn missing(folder: &Path, file: &str, why: &'static str) -> QuantizeError {
+    QuantizeError::MissingFile { folder: folder.to_owned(), file: file.to_owned(), why }
+}
+
+/// The bytes of a file, `None` if it is not there.
+fn read_capped(folder: &Path, file: &str, limit: u64) -> Result<Option<Vec<u8>>, QuantizeError> {
+    let path = folder.join(file);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    let read = File::open(&path).and_then(|f| f.take(limit + 1).read_to_end(&mut bytes));
+    match read {
+        Err(error) => Err(QuantizeError::io(&path, error)),
+        Ok(n) if n as u64 > limit => {
+            let bytes = std::fs::metadata(&path).map_or(n as u64, |metadata| metadata.len());
+            Err(QuantizeError::TooLarge { file: file.to_owned(), bytes, limit })
+        }
+        Ok(_) => Ok(Some(bytes)),
+    }
+}
