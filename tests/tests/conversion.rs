@@ -1,0 +1,360 @@
+//! Checkpoints of every family become `.kinglet` files that say what the checkpoint says.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use kinglet_formats::kinglet::{KingletFile, View};
+use kinglet_quantize::{
+    Group, Options, QuantizeError, Report, Source, Stage, Update, WeightType, quantize,
+};
+use kinglet_tests::tiny::{self, ConfigSpelling};
+use serde_json::{Value, json};
+
+fn convert(input: &Path, options: &Options) -> Result<(KingletFile, Report), QuantizeError> {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.kinglet");
+    let report = quantize(&Source::open(input)?, options, &out, &mut ())?;
+    // The mapping outlives the name.
+    Ok((KingletFile::open(&out).unwrap(), report))
+}
+
+fn f16() -> Options {
+    Options { dtype: WeightType::F16, ..Options::default() }
+}
+
+/// All values of a tensor, row by row.
+fn values(file: &KingletFile, index: usize) -> Vec<f32> {
+    match file.view(index) {
+        View::F32 { data, .. } => data.to_vec(),
+        View::I8(matrix) => rows(matrix.rows, matrix.cols, |r, out| matrix.row(r, out)),
+        View::F16(matrix) => rows(matrix.rows, matrix.cols, |r, out| matrix.row(r, out)),
+    }
+}
+
+fn rows(n: usize, cols: usize, row: impl Fn(usize, &mut [f32])) -> Vec<f32> {
+    let mut all = vec![0.0; n * cols];
+    for (r, out) in all.chunks_exact_mut(cols).enumerate() {
+        row(r, out);
+    }
+    all
+}
+
+/// Root mean square of the difference over that of `expected`.
+fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
+    let sum = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>();
+    let pairs = found.iter().zip(expected);
+    let error = sum(&mut pairs.map(|(a, b)| f64::from(a - b)));
+    (error / sum(&mut expected.iter().map(|&x| f64::from(x)))).sqrt()
+}
+
+#[test]
+fn every_family_keeps_its_weights() {
+    for family in tiny::families() {
+        let folder = tiny::checkpoint(family);
+        let (file, report) = convert(folder.path(), &f16()).unwrap();
+        file.verify(&mut |_, _| ()).unwrap();
+        let tensors = tiny::tensors(family);
+        assert_eq!(report.tensors.len() + report.ignored.len(), tensors.len(), "{family}");
+        for (index, tensor) in report.tensors.iter().enumerate() {
+            let source = tensors.iter().find(|t| t.name == tensor.source).unwrap();
+            let one_added = family.starts_with("gemma3") && source.dims.len() == 1;
+            let expected: Vec<f32> =
+                source.values().map(|x| if one_added { x + 1.0 } else { x }).collect();
+            let found = values(&file, index);
+            match source.dims.len() {
+                1 => assert_eq!(found, expected, "{family} {}", tensor.name),
+                _ => {
+                    let error = relative_error(&found, &expected);
+                    assert!(error < 3e-4, "{family} {}: {error}", tensor.name);
+                    assert!((error - f64::from(tensor.relative_error)).abs() < 1e-6);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn int8_reports_the_error_it_makes() {
+    let folder = tiny::checkpoint("qwen3");
+    for group in [Group::G32, Group::G64, Group::G128, Group::Row] {
+        let options = Options { group, ..Options::default() };
+        let (file, report) = convert(folder.path(), &options).unwrap();
+        let tensors = tiny::tensors("qwen3");
+        for (index, tensor) in report.tensors.iter().enumerate() {
+            let source = tensors.iter().find(|t| t.name == tensor.source).unwrap();
+            let expected: Vec<f32> = source.values().collect();
+            let error = relative_error(&values(&file, index), &expected);
+            assert!(error < 0.006, "{group} {}: {error}", tensor.name);
+            assert!((error - f64::from(tensor.relative_error)).abs() < 1e-5);
+            assert_eq!(file.tensors()[index].relative_error, tensor.relative_error);
+        }
+        assert!(report.worst().unwrap().relative_error > 0.002);
+    }
+}
+
+#[test]
+fn both_spellings_of_a_configuration_say_the_same() {
+    for family in tiny::families().iter().filter(|family| **family != "bert") {
+        let spec = |spelling| {
+            let folder = tiny::checkpoint_spelled(family, spelling);
+            Source::open(folder.path()).unwrap().spec().unwrap()
+        };
+        assert_eq!(spec(ConfigSpelling::Current), spec(ConfigSpelling::Release4), "{family}");
+    }
+}
+
+#[test]
+fn the_bytes_do_not_depend_on_threads() {
+    let folder = tiny::checkpoint("llama");
+    let bytes = |threads, options: Options| {
+        let options = Options { threads: NonZeroUsize::new(threads), ..options };
+        convert(folder.path(), &options).unwrap().0.bytes().to_vec()
+    };
+    for options in [Options::default(), f16()] {
+        let one = bytes(1, options.clone());
+        assert_eq!(one, bytes(3, options.clone()));
+        assert_eq!(one, bytes(1, options));
+    }
+}
+
+#[test]
+fn a_cancelled_conversion_leaves_nothing() {
+    let folder = tiny::checkpoint("llama");
+    let source = Source::open(folder.path()).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let out = target.path().join("out.kinglet");
+    for stop_at in [Stage::Hash, Stage::Tokenizer, Stage::Tensors, Stage::Finish] {
+        let mut progress = |update: &Update<'_>| {
+            let half = update.stage != Stage::Tensors || update.done * 2 > update.total;
+            if update.stage == stop_at && half {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        };
+        let error = quantize(&source, &Options::default(), &out, &mut progress).unwrap_err();
+        assert!(matches!(error, QuantizeError::Cancelled), "{error}");
+        assert_eq!(fs::read_dir(target.path()).unwrap().count(), 0, "{stop_at:?}");
+    }
+}
+
+#[test]
+fn progress_counts_up_to_the_total() {
+    let folder = tiny::checkpoint("llama");
+    let mut last = [(0, 0); 2];
+    let mut progress = |update: &Update<'_>| {
+        let slot = match update.stage {
+            Stage::Hash => 0,
+            Stage::Tensors => 1,
+            _ => return ControlFlow::Continue(()),
+        };
+        assert!(update.done >= last[slot].0 && update.done <= update.total);
+        last[slot] = (update.done, update.total);
+        ControlFlow::Continue(())
+    };
+    let out = tempfile::tempdir().unwrap();
+    let out = out.path().join("out.kinglet");
+    let source = Source::open(folder.path()).unwrap();
+    let report = quantize(&source, &Options::default(), &out, &mut progress).unwrap();
+    assert_eq!(last[0], (report.input_bytes, report.input_bytes));
+    assert_eq!(last[1], (report.tensor_bytes(), report.tensor_bytes()));
+}
+
+#[test]
+fn an_input_is_never_overwritten() {
+    let folder = tiny::checkpoint("llama");
+    let source = Source::open(folder.path()).unwrap();
+    for name in ["model.safetensors", "config.json", "tokenizer.json"] {
+        let out = folder.path().join(name);
+        let before = fs::read(&out).unwrap();
+        let error = quantize(&source, &f16(), &out, &mut ()).unwrap_err();
+        assert!(matches!(error, QuantizeError::OutputIsInput { .. }), "{error}");
+        assert_eq!(fs::read(&out).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_single_weight_file_finds_its_folder() {
+    let folder = tiny::checkpoint("mistral");
+    let (whole, _) = convert(folder.path(), &f16()).unwrap();
+    let (single, _) = convert(&folder.path().join("model.safetensors"), &f16()).unwrap();
+    assert_eq!(whole.meta().spec, single.meta().spec);
+    assert_eq!(whole.tensors(), single.tensors());
+}
+
+#[test]
+fn provenance_names_inputs_without_their_folders() {
+    let folder = tiny::checkpoint("bert");
+    let (file, _) = convert(folder.path(), &Options::default()).unwrap();
+    let provenance = &file.meta().provenance;
+    let names: Vec<&str> = provenance.inputs.iter().map(|input| input.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "model.safetensors",
+            "config.json",
+            "modules.json",
+            "1_Pooling/config.json",
+            "sentence_bert_config.json",
+            "tokenizer.json"
+        ]
+    );
+    for input in &provenance.inputs {
+        let bytes = fs::read(folder.path().join(&input.name)).unwrap();
+        assert_eq!(input.bytes, bytes.len() as u64);
+    }
+    assert_eq!(provenance.options, "--type int8 --group 64");
+    let text = serde_json::to_string(file.meta()).unwrap();
+    assert!(!text.contains(folder.path().parent().unwrap().to_str().unwrap()), "{text}");
+    assert_eq!(file.meta().embedding.unwrap().max_tokens, 64);
+}
+
+#[test]
+fn chosen_matrices_stay_in_f16() {
+    let folder = tiny::checkpoint("llama");
+    let options = Options {
+        keep_f16: vec!["lm_head.*".to_owned(), "*.layers.0.down_proj.weight".to_owned()],
+        ..Options::default()
+    };
+    let (_, report) = convert(folder.path(), &options).unwrap();
+    let kept: Vec<&str> = report
+        .tensors
+        .iter()
+        .filter(|t| t.layout.to_string() == "f16.r8k1")
+        .map(|t| t.name.as_str())
+        .collect();
+    assert_eq!(kept, ["decoder.layers.0.down_proj.weight", "lm_head.weight"]);
+    let options = Options { keep_f16: vec!["lm_haed*".to_owned()], ..Options::default() };
+    let error = convert(folder.path(), &options).err().unwrap().to_string();
+    assert!(error.contains("lm_haed*") && error.contains("lm_head.weight"), "{error}");
+}
+
+/// Changes `config.json` and tells what the conversion says.
+fn with_config(family: &str, change: impl FnOnce(&mut Value)) -> String {
+    let folder = tiny::checkpoint(family);
+    let path = folder.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut config);
+    fs::write(&path, config.to_string()).unwrap();
+    convert(folder.path(), &f16()).err().map_or_else(String::new, |error| error.to_string())
+}
+
+#[test]
+fn what_a_configuration_gets_wrong_is_named() {
+    type Change = fn(&mut Value);
+    let cases: &[(&str, Change, &[&str])] = &[
+        (
+            "llama",
+            |c| c["architectures"] = json!(["MambaForCausalLM"]),
+            &["MambaForCausalLM", "LlamaForCausalLM", "BertModel"],
+        ),
+        ("llama", |c| c["hidden_act"] = json!("mish"), &["hidden_act", "mish", "silu"]),
+        (
+            "llama",
+            |c| c["rope_parameters"]["rope_type"] = json!("longrope"),
+            &["rope_parameters.rope_type", "longrope", "yarn"],
+        ),
+        ("llama", |c| c["num_key_value_heads"] = json!(3), &["num_key_value_heads", "3"]),
+        ("llama", |c| c["num_hidden_layers"] = json!(4_000_000), &["num_hidden_layers", "4000000"]),
+        ("llama", |c| c["num_hidden_layers"] = json!(2), &["9 tensors", "model.layers.2."]),
+        (
+            "llama",
+            |c| c["num_hidden_layers"] = json!(4),
+            &["decoder.layers.3.attn_norm.weight", "model.layers.3.input_layernorm.weight"],
+        ),
+        (
+            "llama",
+            |c| c["intermediate_size"] = json!(177),
+            &["gate_proj", "[176, 64]", "[177, 64]"],
+        ),
+        ("llama", |c| c["attention_bias"] = json!(true), &["model.layers.0.self_attn.q_proj.bias"]),
+        (
+            "llama",
+            |c| c["quantization_config"] = json!({"quant_method": "gptq"}),
+            &["quantization_config"],
+        ),
+        ("llama", |c| c["hidden_size"] = json!(null), &["hidden_size", "missing"]),
+        ("llama", |c| c["rms_norm_eps"] = json!(-1.0), &["rms_norm_eps", "-1"]),
+        ("gemma3", |c| c["layer_types"] = json!(["full_attention"]), &["layer_types", "4 layers"]),
+        (
+            "gemma3",
+            |c| c["use_bidirectional_attention"] = json!(true),
+            &["use_bidirectional_attention"],
+        ),
+        (
+            "bert",
+            |c| c["position_embedding_type"] = json!("relative_key"),
+            &["position_embedding_type", "absolute"],
+        ),
+        (
+            "bert",
+            |c| c["architectures"] = json!(["BertForSequenceClassification"]),
+            &["BertForSequenceClassification"],
+        ),
+    ];
+    for (family, change, parts) in cases {
+        let error = with_config(family, change);
+        for part in *parts {
+            assert!(error.contains(part), "{part:?} is not in {error:?}");
+        }
+    }
+}
+
+#[test]
+fn missing_files_are_named() {
+    for (file, parts) in [
+        ("config.json", ["config.json", "describes the model"]),
+        ("tokenizer.json", ["tokenizer.json", "holds the tokenizer"]),
+        ("model.safetensors", ["model.safetensors", "pytorch_model.bin"]),
+        ("1_Pooling/config.json", ["1_Pooling/config.json", "modules.json"]),
+    ] {
+        let folder = tiny::checkpoint("bert");
+        fs::remove_file(folder.path().join(file)).unwrap();
+        let error = convert(folder.path(), &f16()).err().unwrap().to_string();
+        for part in parts {
+            assert!(error.contains(part), "{part:?} is not in {error:?}");
+        }
+    }
+}
+
+#[test]
+fn other_files_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    for (content, expected) in [
+        (&b"\x89KGL\r\n\x1a\n"[..], ".kinglet file already"),
+        (b"{}", "JSON"),
+        (b"", "empty"),
+        (b"\x08\x07\x12\x07pytorch", "ONNX"),
+        (b"hello", "no known kind"),
+    ] {
+        let path = folder.path().join("file");
+        fs::write(&path, content).unwrap();
+        let error = Source::open(&path).err().unwrap().to_string();
+        assert!(error.contains(expected) && error.contains("GGUF"), "{error}");
+    }
+    assert!(Source::open(folder.path().join("none")).is_err());
+}
+
+#[test]
+fn a_weight_that_is_not_finite_is_located() {
+    let folder = tiny::checkpoint("llama");
+    let path = folder.path().join("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let header_len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + header_len]).unwrap();
+    let name = "model.layers.1.mlp.up_proj.weight";
+    let start = header[name]["data_offsets"][0].as_u64().unwrap() as usize;
+    // Row 100, column 5 of [176, 64].
+    let at = 8 + header_len + start + (100 * 64 + 5) * 4;
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        fs::write(&path, &bytes).unwrap();
+        for options in [f16(), Options::default()] {
+            let error = convert(folder.path(), &options).err().unwrap().to_string();
+            for part in [name, "row 100", "column 5", &value.to_string()] {
+                assert!(error.contains(part), "{part:?} is not in {error:?}");
+            }
+        }
+    }
+}
