@@ -73,7 +73,11 @@ impl GgufFile {
                 url: text("url")?.or(text("source.url")?),
                 languages: languages.iter().filter_map(|l| l.as_str()).map(str::to_owned).collect(),
             },
-            generation: Generation { bos: ids("bos")?.first().copied(), eos, ..Generation::default() },
+            generation: Generation {
+                bos: ids("bos")?.first().copied(),
+                eos,
+                ..Generation::default()
+            },
             chat_template: tokenizer.opt_text("chat_template")?.map(str::to_owned),
         })
     }

@@ -198,6 +198,31 @@ impl Tokenizer {
         }
     }
 
+    /// Token ids of a text, of which the end is cut off where there would be more than
+    /// `max_tokens`, special tokens included.
+    pub fn encode_truncated(
+        &self,
+        text: &str,
+        options: EncodeOptions,
+        max_tokens: usize,
+    ) -> Vec<u32> {
+        let body = EncodeOptions { add_special: false, ..options };
+        let n_special = self.encode("", options).len();
+        let mut text_ids = self.encode(text, body);
+        text_ids.truncate(max_tokens.saturating_sub(n_special));
+        let template = self.inner.spec.template.as_ref().filter(|_| options.add_special);
+        let Some(template) = template else { return text_ids };
+        let mut ids = Vec::with_capacity(text_ids.len() + n_special);
+        for item in &template.single {
+            match *item {
+                TemplateItem::Token { id, .. } => ids.push(id),
+                TemplateItem::First { .. } => ids.extend_from_slice(&text_ids),
+                TemplateItem::Second { .. } => {}
+            }
+        }
+        ids
+    }
+
     /// Token and segment ids of a pair of texts, such as a question and a passage.
     pub fn encode_pair(&self, first: &str, second: &str, options: EncodeOptions) -> Encoding {
         let template = self.inner.spec.template.as_ref().filter(|_| options.add_special);
@@ -278,6 +303,13 @@ impl Tokenizer {
     /// Number of ids.
     pub fn vocab_size(&self) -> usize {
         self.inner.tables().n_pieces()
+    }
+
+    /// The special tokens that are found in a text with [`EncodeOptions::parse_special`].
+    pub fn special_tokens(&self) -> impl Iterator<Item = (u32, Cow<'_, str>)> {
+        (0..self.vocab_size() as u32)
+            .filter(|&id| self.is_special(id))
+            .filter_map(|id| Some((id, self.token(id)?)))
     }
 
     /// Whether a token is left out when special tokens are skipped.

@@ -1,0 +1,218 @@
+//! Text out of a session, piece by piece.
+
+use crate::error::Error;
+use crate::sampler::{Sampler, SamplerOptions};
+use crate::session::Session;
+use crate::stop::StopStrings;
+use crate::tokenizer::DecodeStream;
+
+/// How to generate. What is `None` follows the model file, or else [`SamplerOptions::default`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GenerateOptions {
+    /// Most tokens to generate; `None` goes on to the end of the context.
+    pub max_tokens: Option<usize>,
+    /// See [`SamplerOptions::temperature`]; 0 is greedy.
+    pub temperature: Option<f32>,
+    /// See [`SamplerOptions::top_k`].
+    pub top_k: Option<usize>,
+    /// See [`SamplerOptions::top_p`].
+    pub top_p: Option<f32>,
+    /// See [`SamplerOptions::min_p`].
+    pub min_p: Option<f32>,
+    /// See [`SamplerOptions::repeat_penalty`].
+    pub repeat_penalty: Option<f32>,
+    /// See [`SamplerOptions::repeat_last_n`].
+    pub repeat_last_n: Option<usize>,
+    /// See [`SamplerOptions::seed`].
+    pub seed: Option<u64>,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Go on after an end-of-text token.
+    pub ignore_eos: bool,
+}
+
+impl GenerateOptions {
+    /// Always the likeliest token.
+    pub fn greedy() -> Self {
+        Self { temperature: Some(0.0), ..Self::default() }
+    }
+
+    /// Sets the most tokens to generate.
+    pub fn max_tokens(mut self, n: usize) -> Self {
+        self.max_tokens = Some(n);
+        self
+    }
+
+    fn sampler(&self, model: &crate::Model) -> SamplerOptions {
+        let own = SamplerOptions::default();
+        let file = &model.meta().generation;
+        SamplerOptions {
+            temperature: self.temperature.or(file.temperature).unwrap_or(own.temperature),
+            top_k: self.top_k.or(file.top_k.map(|k| k as usize)).unwrap_or(own.top_k),
+            top_p: self.top_p.or(file.top_p).unwrap_or(own.top_p),
+            min_p: self.min_p.or(file.min_p).unwrap_or(own.min_p),
+            repeat_penalty: self
+                .repeat_penalty
+                .or(file.repeat_penalty)
+                .unwrap_or(own.repeat_penalty),
+            repeat_last_n: self.repeat_last_n.unwrap_or(own.repeat_last_n),
+            seed: self.seed.unwrap_or(own.seed),
+        }
+    }
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FinishReason {
+    /// The model ended its answer.
+    Eos,
+    /// A stop string came up.
+    Stop,
+    /// The wanted number of tokens was reached.
+    MaxTokens,
+    /// The context is full.
+    ContextFull,
+    /// It was cancelled.
+    Cancelled,
+}
+
+/// An answer in the making: an iterator of pieces of text, each of whole characters.
+///
+/// The session can be used again when the generation is dropped, finished or not.
+pub struct Generation<'a> {
+    session: &'a mut Session,
+    sampler: Sampler,
+    stream: DecodeStream,
+    stop: StopStrings,
+    n_prompt: usize,
+    n_generated: usize,
+    max_tokens: usize,
+    ignore_eos: bool,
+    piece: String,
+    finished: Option<FinishReason>,
+}
+
+impl std::fmt::Debug for Generation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Generation")
+            .field("n_prompt", &self.n_prompt)
+            .field("n_generated", &self.n_generated)
+            .field("finished", &self.finished)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Generation<'a> {
+    pub(crate) fn new(
+        session: &'a mut Session,
+        prompt: Vec<u32>,
+        options: &GenerateOptions,
+    ) -> Result<Self, Error> {
+        if prompt.is_empty() && session.position() == 0 {
+            return Err(Error::Empty { what: "the prompt" });
+        }
+        let sampler_options = options.sampler(session.model());
+        let sampler = Sampler::new(sampler_options, session.model().vocab_size())?;
+        let stop = StopStrings::new(&options.stop)?;
+        session.append(&prompt)?;
+        let max_tokens = options.max_tokens.unwrap_or(usize::MAX);
+        if options.max_tokens.is_some() {
+            // Room for a bounded answer is made now, so that no token allocates.
+            session.reserve(session.position().saturating_add(max_tokens))?;
+        }
+        Ok(Self {
+            sampler,
+            stream: session.model().tokenizer().decode_stream(true),
+            stop,
+            n_prompt: prompt.len(),
+            n_generated: 0,
+            max_tokens,
+            ignore_eos: options.ignore_eos,
+            piece: String::with_capacity(256),
+            finished: None,
+            session,
+        })
+    }
+
+    /// The next piece of text, borrowed until the next call, or `None` at the end. The first call
+    /// runs the prompt. Pieces may be empty while a character or a stop string is incomplete.
+    ///
+    /// # Errors
+    /// If a computation fails; the generation is over then.
+    pub fn advance(&mut self) -> Result<Option<&str>, Error> {
+        self.piece.clear();
+        if self.finished.is_some() {
+            return Ok(None);
+        }
+        match self.step() {
+            Ok(None) => Ok(Some(&self.piece)),
+            Ok(Some(reason)) => {
+                self.finished = Some(reason);
+                if reason != FinishReason::Stop {
+                    if self.stop.push(self.stream.finish(), &mut self.piece) {
+                        self.finished = Some(FinishReason::Stop);
+                    } else {
+                        self.stop.finish(&mut self.piece);
+                    }
+                }
+                Ok(if self.piece.is_empty() { None } else { Some(&self.piece) })
+            }
+            Err(error) => {
+                self.finished = Some(FinishReason::Cancelled);
+                Err(error)
+            }
+        }
+    }
+
+    /// Number of prompt tokens.
+    pub fn prompt_tokens(&self) -> usize {
+        self.n_prompt
+    }
+
+    /// Number of tokens generated so far.
+    pub fn generated_tokens(&self) -> usize {
+        self.n_generated
+    }
+
+    /// Why the generation ended, once it has.
+    pub fn finish_reason(&self) -> Option<FinishReason> {
+        self.finished
+    }
+
+    /// Computes what is due, samples a token and appends its text to `piece`.
+    fn step(&mut self) -> Result<Option<FinishReason>, Error> {
+        if self.n_generated >= self.max_tokens {
+            return Ok(Some(FinishReason::MaxTokens));
+        }
+        let Some(token) = self.session.sample(&mut self.sampler)? else {
+            return Ok(Some(FinishReason::Cancelled));
+        };
+        if !self.ignore_eos && self.session.model().is_eos(token) {
+            return Ok(Some(FinishReason::Eos));
+        }
+        if self.session.position() == self.session.context_length() {
+            return Ok(Some(FinishReason::ContextFull));
+        }
+        self.n_generated += 1;
+        self.session.append(&[token])?;
+        let text = self.stream.push(token);
+        Ok(self.stop.push(text, &mut self.piece).then_some(FinishReason::Stop))
+    }
+}
+
+/// Pieces as owned strings; [`Generation::advance`] gives them out without allocating.
+impl Iterator for Generation<'_> {
+    type Item = Result<String, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.advance() {
+                Ok(Some("")) => {}
+                Ok(Some(piece)) => return Some(Ok(piece.to_owned())),
+                Ok(None) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Matrix products of a batch of tokens with weights in the file.
+
+use kinglet_formats::kinglet::{KingletFile, View};
+
+use crate::kernels::{F16Panels, FloatRows, I8Panels, Kernels, PANEL_ROWS, QuantizedRows, TileMut};
+use crate::team::{ColumnBlock, Columns, Crew};
+
+/// Tokens in a tile of a batched product.
+pub(crate) const TILE_TOKENS: usize = 64;
+/// Columns in a tile of a batched product.
+const TILE_COLS: usize = 64;
+/// Weight bytes in a work item of a product with few tokens.
+const ITEM_BYTES: usize = 24 << 10;
+/// Up to this many tokens, weights are cut finely, as reading them takes the time.
+const FEW_TOKENS: usize = 8;
+
+/// What the leader of a step needs at hand.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) crew: &'a Crew<'a>,
+    pub(crate) ops: Ops<'a>,
+}
+
+/// What every thread of a step needs at hand.
+#[derive(Clone, Copy)]
+pub(crate) struct Ops<'a> {
+    pub(crate) kernels: &'static Kernels,
+    pub(crate) file: &'a KingletFile,
+}
+
+/// A weight matrix `[rows, k]` and its bias, by their places in the file's index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Linear {
+    pub(crate) rows: usize,
+    pub(crate) k: usize,
+    /// k per activation scale for int8 weights, `None` for fp16.
+    pub(crate) group: Option<usize>,
+    pub(crate) weight: usize,
+    pub(crate) bias: Option<usize>,
+    /// Bytes of the planes.
+    pub(crate) bytes: usize,
+}
+
+/// The weights of a [`Linear`], borrowed from the file.
+#[derive(Clone, Copy)]
+pub(crate) enum Panels<'a> {
+    I8(I8Panels<'a>),
+    F16(F16Panels<'a>),
+}
+
+impl Linear {
+    pub(crate) fn panels<'a>(&self, file: &'a KingletFile) -> Panels<'a> {
+        match file.view(self.weight) {
+            View::I8(m) => Panels::I8(I8Panels {
+                rows: self.rows,
+                padded_k: m.padded_k,
+                group: self.group.unwrap_or(m.group),
+                data: m.data,
+                scales: m.scales,
+                whole_row: m.group == m.padded_k && m.group != self.group.unwrap_or(m.group),
+            }),
+            View::F16(m) => Panels::F16(F16Panels {
+                rows: self.rows,
+                k: self.k,
+                panel_stride: PANEL_ROWS * self.k,
+                data: m.data,
+            }),
+            View::F32 { .. } => unreachable!("the plan admits int8 and fp16 matrices only"),
+        }
+    }
+
+    fn block_cols(&self) -> usize {
+        let panel_bytes = self.bytes / self.rows.div_ceil(PANEL_ROWS).max(1);
+        (ITEM_BYTES / panel_bytes.max(1)).clamp(1, 64) * PANEL_ROWS
+    }
+}
+
+/// f32 values of a norm, bias or small table in the file.
+pub(crate) fn floats(file: &KingletFile, tensor: usize) -> &[f32] {
+    match file.view(tensor) {
+        View::F32 { data, .. } => data,
+        _ => unreachable!("the plan admits f32 vectors only"),
+    }
+}
+
+/// Matrices with the same input, computed in one region, outputs side by side.
+#[derive(Clone, Debug)]
+pub(crate) struct Linears {
+    parts: Vec<Linear>,
+    few: Columns,
+    many: Columns,
+}
+
+impl Linears {
+    pub(crate) fn new(parts: Vec<Linear>) -> Self {
+        let few: Vec<_> = parts.iter().map(|p| (p.rows, p.block_cols())).collect();
+        let many: Vec<_> = parts.iter().map(|p| (p.rows, TILE_COLS)).collect();
+        Self { few: Columns::new(&few), many: Columns::new(&many), parts }
+    }
+
+    /// Output columns in all.
+    pub(crate) fn width(&self) -> usize {
+        self.few.width()
+    }
+
+    /// Bytes of all weights.
+    pub(crate) fn bytes(&self) -> usize {
+        self.parts.iter().map(|p| p.bytes).sum()
+    }
+
+    pub(crate) fn parts(&self) -> &[Linear] {
+        &self.parts
+    }
+
+    /// Computes `input @ weights^T + bias` tile by tile and calls `finish(tile, out tile)`, the
+    /// first holding the products, the second the same place of `out` `[m][width]`.
+    pub(crate) fn apply_with(
+        &self,
+        ctx: &Context<'_>,
+        input: &Input<'_>,
+        scratch: &mut [WorkerScratch],
+        out: &mut [f32],
+        finish: impl Fn(&mut TileMut<'_>, &mut TileMut<'_>) + Sync,
+    ) {
+        let ops = ctx.ops;
+        let (columns, tile_tokens) = self.tiling(input.m);
+        ctx.crew.tiles(scratch, out, tile_tokens, columns, |scratch, row, block, mut out| {
+            let part = &self.parts[block.part];
+            let mut tile = scratch.tile(out.rows(), out.cols());
+            product(ops, part, input, row, block, &mut tile);
+            finish(&mut tile, &mut out);
+        });
+    }
+
+    /// Computes `out = input @ weights^T + bias`, `out` `[m][width]`.
+    pub(crate) fn apply(
+        &self,
+        ctx: &Context<'_>,
+        input: &Input<'_>,
+        scratch: &mut [WorkerScratch],
+        out: &mut [f32],
+    ) {
+        let ops = ctx.ops;
+        let (columns, tile_tokens) = self.tiling(input.m);
+        ctx.crew.tiles(scratch, out, tile_tokens, columns, |_, row, block, mut out| {
+            product(ops, &self.parts[block.part], input, row, block, &mut out);
+        });
+    }
+
+    /// Computes `out += input @ weights^T + bias`.
+    pub(crate) fn accumulate(
+        &self,
+        ctx: &Context<'_>,
+        input: &Input<'_>,
+        scratch: &mut [WorkerScratch],
+        out: &mut [f32],
+    ) {
+        let kernels = ctx.ops.kernels;
+        self.apply_with(ctx, input, scratch, out, |tile, out| {
+            for r in 0..out.rows() {
+                (kernels.add)(out.row(r), tile.row(r));
+            }
+        });
+    }
+
+    fn tiling(&self, m: usize) -> (&Columns, usize) {
+        if m <= FEW_TOKENS { (&self.few, m.max(1)) } else { (&self.many, TILE_TOKENS) }
+    }
+}
+
+/// Two matrices of the same shape and input, `combine(first, second)` being the output.
+#[derive(Clone, Debug)]
+pub(crate) struct PairedLinears {
+    first: Linears,
+    second: Linear,
+}
+
+impl PairedLinears {
+    pub(crate) fn new(first: Linear, second: Linear) -> Self {
+        Self { first: Linears::new(vec![first]), second }
+    }
+
+    pub(crate) fn parts(&self) -> [Linear; 2] {
+        [self.first.parts[0], self.second]
+    }
+
+    /// `out = combine(first(input), second(input))`, row by row of a tile.
+    pub(crate) fn apply(
+        &self,
+        ctx: &Context<'_>,
+        input: &Input<'_>,
+        scratch: &mut [WorkerScratch],
+        out: &mut [f32],
+        combine: impl Fn(&mut [f32], &[f32]) + Sync,
+    ) {
+        let ops = ctx.ops;
+        let (columns, tile_tokens) = self.first.tiling(input.m);
+        ctx.crew.tiles(scratch, out, tile_tokens, columns, |scratch, row, block, mut out| {
+            product(ops, &self.first.parts[0], input, row, block, &mut out);
+            let mut tile = scratch.tile(out.rows(), out.cols());
+            product(ops, &self.second, input, row, block, &mut tile);
+            for r in 0..out.rows() {
+                combine(out.row(r), tile.row(r));
+            }
+        });
+    }
+}
+
+/// Products and bias of one tile: tokens from `row` on, columns of `block`.
+fn product(
+    ops: Ops<'_>,
+    part: &Linear,
+    input: &Input<'_>,
+    row: usize,
+    block: &ColumnBlock,
+    out: &mut TileMut<'_>,
+) {
+    let m = out.rows();
+    let panel = block.part_col / PANEL_ROWS;
+    match part.panels(ops.file) {
+        Panels::I8(w) => (ops.kernels.gemm_i8)(&w, panel, &input.quantized(row, m), out),
+        Panels::F16(w) => (ops.kernels.gemm_f16)(&w, panel, &input.floats(row, m), out),
+    }
+    if let Some(bias) = part.bias {
+        let bias = &floats(ops.file, bias)[block.part_col..block.part_col + block.cols];
+        for r in 0..m {
+            (ops.kernels.add)(out.row(r), bias);
+        }
+    }
+}
+
+/// Scratch of one thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WorkerScratch {
+    tile: Vec<f32>,
+    /// Attention scores, see `forward::attention`.
+    pub(crate) attention: Vec<f32>,
+}
+
+impl WorkerScratch {
+    /// Room for the largest tile of any product.
+    pub(crate) fn new(attention_len: usize) -> Self {
+        let few = FEW_TOKENS * 64 * PANEL_ROWS;
+        let many = TILE_TOKENS * TILE_COLS;
+        Self { tile: vec![0.0; few.max(many)], attention: vec![0.0; attention_len] }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        (self.tile.len() + self.attention.len()) * 4
+    }
+
+    fn tile(&mut self, rows: usize, cols: usize) -> TileMut<'_> {
+        TileMut::new(&mut self.tile[..rows * cols], cols)
+    }
+}
+
+/// The input of a product, `[m][k]`, quantized where the weights call for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Input<'a> {
+    m: usize,
+    k: usize,
+    x: &'a [f32],
+    padded_k: usize,
+    group: usize,
+    q: &'a [i16],
+    scales: &'a [f32],
+}
+
+impl<'a> Input<'a> {
+    fn quantized(&self, row: usize, m: usize) -> QuantizedRows<'a> {
+        let n_groups = self.padded_k / self.group;
+        QuantizedRows {
+            m,
+            padded_k: self.padded_k,
+            group: self.group,
+            q: &self.q[row * self.padded_k..(row + m) * self.padded_k],
+            scales: &self.scales[row * n_groups..(row + m) * n_groups],
+        }
+    }
+
+    fn floats(&self, row: usize, m: usize) -> FloatRows<'a> {
+        FloatRows { m, k: self.k, stride: self.k, x: &self.x[row * self.k..(row + m) * self.k] }
+    }
+}
+
+/// Room for a quantized input.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct QuantizeScratch {
+    q: Vec<i16>,
+    scales: Vec<f32>,
+}
+
+impl QuantizeScratch {
+    /// Room for `m` tokens of up to `k` values in groups of 32 or more.
+    pub(crate) fn new(m: usize, k: usize) -> Self {
+        Self { q: vec![0; m * k.next_multiple_of(128)], scales: vec![0.0; m * k.div_ceil(32)] }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.q.len() * 2 + self.scales.len() * 4
+    }
+
+    /// Quantizes `x` `[m][k]` if any of `parts` has int8 weights.
+    pub(crate) fn input<'a>(
+        &'a mut self,
+        ctx: &Context<'_>,
+        x: &'a [f32],
+        parts: &[Linear],
+    ) -> Input<'a> {
+        let k = parts[0].k;
+        let m = x.len() / k;
+        let Some(group) = parts.iter().find_map(|p| p.group) else {
+            return Input { m, k, x, padded_k: k, group: k, q: &[], scales: &[] };
+        };
+        let padded_k = k.next_multiple_of(group);
+        let n_groups = padded_k / group;
+        let q = &mut self.q[..m * padded_k];
+        let scales = &mut self.scales[..m * n_groups];
+        let kernels = ctx.ops.kernels;
+        let rows_per_item = if m <= FEW_TOKENS { m.max(1) } else { 16 };
+        ctx.crew.row_pairs((q, padded_k), (scales, n_groups), rows_per_item, |row, q, scales| {
+            let x = x[row * k..].chunks_exact(k);
+            let out = q.chunks_exact_mut(padded_k).zip(scales.chunks_exact_mut(n_groups));
+            for (x, (q, scales)) in x.zip(out) {
+                (kernels.quantize_row)(x, group, q, scales);
+            }
+        });
+        Input { m, k, x, padded_k, group, q: &self.q, scales: &self.scales }
+    }
+}

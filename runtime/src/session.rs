@@ -1,0 +1,306 @@
+//! A sequence in progress: its tokens, their KV cache and the buffers of a step.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::Error;
+use crate::forward::{Batch, Scratch};
+use crate::generate::{GenerateOptions, Generation};
+use crate::kv_cache::KvCache;
+use crate::model::Model;
+use crate::sampler::Sampler;
+use crate::tokenizer::EncodeOptions;
+
+/// Tokens of a prompt that go through the network together.
+const BATCH_TOKENS: usize = 256;
+/// Logits computed together while scoring a text.
+const SCORE_ROWS: usize = 16;
+
+/// One sequence of tokens. Owned and `Send`: keep it in a struct, move it to a thread.
+pub struct Session {
+    model: Model,
+    cache: KvCache,
+    scratch: Scratch,
+    batch: Batch,
+    tokens: Vec<u32>,
+    /// Leading tokens whose keys and values are in the cache. The logits belong to the last token
+    /// if all are.
+    computed: usize,
+    /// `[vocab_size]` logits after the last token.
+    logits: Vec<f32>,
+    context_length: usize,
+    cancel: CancelToken,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("position", &self.position())
+            .field("context_length", &self.context_length)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Stops a computation from another thread; it ends before the next layer.
+#[derive(Clone, Debug, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// Asks the computation to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a stop has been asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Session {
+    pub(crate) fn new(model: Model, context_length: usize) -> Result<Self, Error> {
+        if !model.is_generative() {
+            return Err(Error::WrongTask {
+                task: "generate text",
+                reason: "it has no causal language-model head (is it an embedding model?)"
+                    .to_owned(),
+            });
+        }
+        if context_length == 0 {
+            return Err(Error::InvalidOption {
+                name: "context length",
+                value: "0".to_owned(),
+                range: "1 or more",
+            });
+        }
+        let network = model.network();
+        let capacity = BATCH_TOKENS.min(context_length);
+        let cache = KvCache::new(network.layers.iter().map(|layer| layer.kv_shape()));
+        let scratch = Scratch::new(network, capacity, model.n_threads());
+        let vocab_size = network.vocab_size;
+        Ok(Self {
+            cache,
+            scratch,
+            batch: Batch::with_capacity(capacity),
+            tokens: Vec::new(),
+            computed: 0,
+            logits: vec![0.0; vocab_size],
+            context_length,
+            cancel: CancelToken::default(),
+            model,
+        })
+    }
+
+    /// The model this session runs.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Number of tokens held.
+    pub fn position(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The tokens held.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Most tokens the session can hold.
+    pub fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    /// Bytes of the KV cache now, and for each further token.
+    pub fn kv_bytes(&self) -> (usize, usize) {
+        (self.cache.bytes(), self.cache.bytes_per_position())
+    }
+
+    /// Bytes of the buffers of a step.
+    pub fn scratch_bytes(&self) -> usize {
+        self.scratch.bytes() + self.logits.len() * 4
+    }
+
+    /// A handle that stops this session's work from another thread.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.cancel.clone()
+    }
+
+    /// Forgets all tokens; memory is kept.
+    pub fn reset(&mut self) {
+        self.truncate(0);
+    }
+
+    /// Keeps the first `n_tokens` tokens.
+    pub fn truncate(&mut self, n_tokens: usize) {
+        if n_tokens < self.tokens.len() {
+            self.tokens.truncate(n_tokens);
+            // The last token is computed again, for its logits.
+            self.computed = self.computed.min(n_tokens.saturating_sub(1));
+        }
+    }
+
+    /// Logits `[vocab_size]` for the token after the last one, as of the last [`Session::feed`].
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// Computes what is due and draws the next token, which becomes part of the session but is
+    /// not computed yet. `None` if cancelled.
+    pub(crate) fn sample(&mut self, sampler: &mut Sampler) -> Result<Option<u32>, Error> {
+        if !self.compute()? {
+            return Ok(None);
+        }
+        Ok(Some(sampler.sample(&mut self.logits, &self.tokens)))
+    }
+
+    /// Appends tokens that are computed when they are needed.
+    pub(crate) fn append(&mut self, tokens: &[u32]) -> Result<(), Error> {
+        let vocab_size = self.model.vocab_size();
+        if let Some(&id) = tokens.iter().find(|&&id| id as usize >= vocab_size) {
+            return Err(Error::TokenOutOfRange { id, vocab_size });
+        }
+        let (used, context_length) = (self.tokens.len(), self.context_length);
+        if tokens.len() > context_length - used {
+            return Err(Error::ContextFull { used, wanted: tokens.len(), context_length });
+        }
+        self.reserve(used + tokens.len())?;
+        self.tokens.extend_from_slice(tokens);
+        Ok(())
+    }
+
+    /// Allocates keys, values and buffers for `n_tokens` tokens in all, so that feeding up to
+    /// there allocates nothing.
+    ///
+    /// # Errors
+    /// If memory runs out.
+    pub fn reserve(&mut self, n_tokens: usize) -> Result<(), Error> {
+        let n_tokens = n_tokens.min(self.context_length);
+        self.cache.reserve(n_tokens)?;
+        self.scratch.reserve(self.model.network(), n_tokens)?;
+        let more = n_tokens.saturating_sub(self.tokens.len());
+        self.tokens
+            .try_reserve(more)
+            .map_err(|_| Error::OutOfMemory { what: "tokens", bytes: more * 4 })
+    }
+
+    /// Appends tokens and computes the logits after the last of them.
+    ///
+    /// A cancelled call returns `false`; it keeps the tokens that were computed.
+    ///
+    /// # Errors
+    /// If they do not fit the context, an id is outside the vocabulary, or memory runs out.
+    pub fn feed(&mut self, tokens: &[u32]) -> Result<bool, Error> {
+        if tokens.is_empty() && self.computed == self.tokens.len() {
+            return Err(Error::Empty { what: "the list of tokens" });
+        }
+        self.append(tokens)?;
+        self.compute()
+    }
+
+    /// Computes the tokens that are due, and the logits after the last.
+    fn compute(&mut self) -> Result<bool, Error> {
+        while self.computed < self.tokens.len() {
+            let Some(rows) = self.run_batch()? else {
+                self.tokens.truncate(self.computed);
+                return Ok(false);
+            };
+            if self.computed == self.tokens.len() {
+                let mut step = self.model.step(&mut self.cache, &mut self.scratch);
+                step.logits(rows - 1..rows, &mut self.logits)?;
+                if !self.logits[0].is_finite() {
+                    return Err(Error::NotFinite("non-finite"));
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Runs the next batch of tokens that are due; gives their number, or `None` if cancelled.
+    fn run_batch(&mut self) -> Result<Option<usize>, Error> {
+        let due = &self.tokens[self.computed..];
+        let due = &due[..due.len().min(self.scratch.capacity())];
+        self.batch.clear();
+        self.batch.push_sequence(due, self.computed, true);
+        let cancel = &self.cancel;
+        let mut step = self.model.step(&mut self.cache, &mut self.scratch);
+        let finished = step.run(&self.batch, &|| !cancel.is_cancelled())?;
+        if !finished {
+            return Ok(None);
+        }
+        self.computed += self.batch.len();
+        Ok(Some(self.batch.len()))
+    }
+
+    /// Appends tokens and calls `visit(index, logits)` with the logits after each token from
+    /// index `from` on: what the model expects as token `index + 1`.
+    ///
+    /// # Errors
+    /// As [`Session::feed`].
+    pub fn score(
+        &mut self,
+        tokens: &[u32],
+        from: usize,
+        mut visit: impl FnMut(usize, &[f32]),
+    ) -> Result<(), Error> {
+        self.compute()?;
+        let (start, vocab_size) = (self.tokens.len(), self.model.vocab_size());
+        let mut logits = vec![0.0; SCORE_ROWS * vocab_size];
+        self.append(tokens)?;
+        while self.computed < self.tokens.len() {
+            let first = self.computed - start;
+            let Some(rows) = self.run_batch()? else {
+                self.tokens.truncate(self.computed);
+                return Ok(());
+            };
+            let mut row = from.saturating_sub(first);
+            while row < rows {
+                let end = rows.min(row + SCORE_ROWS);
+                let logits = &mut logits[..(end - row) * vocab_size];
+                let mut step = self.model.step(&mut self.cache, &mut self.scratch);
+                step.logits(row..end, logits)?;
+                for (r, logits) in (row..).zip(logits.chunks_exact(vocab_size)) {
+                    visit(first + r, logits);
+                }
+                row = end;
+            }
+        }
+        // The session's own logits were not computed: the last token is due again.
+        self.computed = self.computed.saturating_sub(1);
+        Ok(())
+    }
+
+    /// Continues the session with `prompt` and generates text.
+    ///
+    /// The prompt is plain text: markers of special tokens in it are not special. At the start of
+    /// a session the model's leading token (BOS) is added, where it has one.
+    ///
+    /// # Errors
+    /// If an option is out of range or the prompt does not fit the context.
+    pub fn generate(
+        &mut self,
+        prompt: &str,
+        options: &GenerateOptions,
+    ) -> Result<Generation<'_>, Error> {
+        let encode = EncodeOptions { add_special: self.tokens.is_empty(), parse_special: false };
+        let tokens = self.model.tokenizer().encode(prompt, encode);
+        self.generate_from(tokens, options)
+    }
+
+    /// Continues the session with prompt tokens and generates text.
+    ///
+    /// # Errors
+    /// As [`Session::generate`].
+    pub fn generate_from(
+        &mut self,
+        prompt: Vec<u32>,
+        options: &GenerateOptions,
+    ) -> Result<Generation<'_>, Error> {
+        self.cancel.clear();
+        Generation::new(self, prompt, options)
+    }
+}
