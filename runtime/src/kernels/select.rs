@@ -1,6 +1,7 @@
 //! Which kernel sets this machine can run, and which of them to use.
 
 use super::{Kernels, scalar};
+use std::ffi::OsStr;
 
 #[cfg(target_arch = "x86_64")]
 use super::x86;
@@ -43,7 +44,11 @@ pub fn by_name(name: &str) -> Result<&'static Kernels, KernelError> {
 /// The best kernel set of this machine, or the one that the environment variable `KINGLET_ISA`
 /// names.
 pub fn select() -> Result<&'static Kernels, KernelError> {
-    match std::env::var_os(OVERRIDE) {
+    best_unless(std::env::var_os(OVERRIDE).as_deref())
+}
+
+fn best_unless(name: Option<&OsStr>) -> Result<&'static Kernels, KernelError> {
+    match name {
         Some(name) if !name.is_empty() => by_name(&name.to_string_lossy()),
         _ => Ok(available()[0]),
     }
@@ -60,6 +65,14 @@ mod tests {
         for set in sets {
             assert!(std::ptr::eq(by_name(set.name).unwrap(), set));
         }
+    }
+
+    #[test]
+    fn the_override_wins_over_the_best() {
+        assert_eq!(best_unless(None).unwrap().name, available()[0].name);
+        assert_eq!(best_unless(Some(OsStr::new(""))).unwrap().name, available()[0].name);
+        assert_eq!(best_unless(Some(OsStr::new("scalar"))).unwrap().name, "scalar");
+        assert!(best_unless(Some(OsStr::new("Scalar"))).is_err());
     }
 
     #[test]
