@@ -13,7 +13,7 @@ mod writer;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
 

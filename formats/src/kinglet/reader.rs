@@ -15,6 +15,18 @@ use crate::layout::{Layout, f16_r8k1, i8_r8k8};
 use crate::map::Bytes;
 
 /// An open `.kinglet` file. Clones share it.
+///
+/// ```no_run
+/// use kinglet_formats::kinglet::{KingletFile, View};
+///
+/// let file = KingletFile::open("model.kinglet".as_ref())?;
+/// let index = file.find("decoder.final_norm.weight").expect("a decoder has a final norm");
+/// println!("{} {}", file.meta().general.name, file.tensors()[index].form());
+/// if let View::F32 { data, .. } = file.view(index) {
+///     println!("{data:?}");
+/// }
+/// # Ok::<(), kinglet_formats::kinglet::KingletError>(())
+/// ```
 #[derive(Clone)]
 pub struct KingletFile(Arc<Inner>);
 

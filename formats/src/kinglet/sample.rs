@@ -12,7 +12,7 @@ use crate::spec::{
 };
 
 /// The sample's meta section.
-pub(super) fn meta() -> Meta {
+pub(crate) fn meta() -> Meta {
     let norm = Norm { kind: NormKind::Rms, eps: 1e-5, bias: false };
     let rope = Rope {
         theta: 10_000.0,

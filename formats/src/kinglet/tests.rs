@@ -255,3 +255,19 @@ fn files_are_as_readable_as_others() {
     let mode = |path| fs::metadata(path).unwrap().permissions().mode();
     assert_eq!(mode(model), mode(other));
 }
+
+#[test]
+fn a_full_disk_is_told_with_what_is_needed() {
+    let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    let message = writer::write_error(Path::new("models/a.kinglet"), 4321, full).to_string();
+    assert!(message.contains("models/a.kinglet: 4321 bytes are needed"), "{message}");
+}
+
+/// Run with `cargo test -p kinglet-formats write_fuzz_seeds -- --ignored` after changing the format.
+#[test]
+#[ignore = "writes fuzz/seeds"]
+fn write_fuzz_seeds() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/kinglet");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("all_layouts"), sample::bytes()).unwrap();
+}

@@ -349,7 +349,7 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-fn write_error(path: &Path, needed: u64, source: io::Error) -> KingletError {
+pub(super) fn write_error(path: &Path, needed: u64, source: io::Error) -> KingletError {
     let path = path.to_owned();
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

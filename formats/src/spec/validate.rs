@@ -302,3 +302,151 @@ impl Rope {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinglet::sample;
+
+    fn attention(spec: &mut ModelSpec) -> &mut Attention {
+        &mut spec.stacks[0].layers[0].attention
+    }
+
+    fn rope(spec: &mut ModelSpec) -> &mut Rope {
+        match &mut attention(spec).position {
+            Position::Rope(rope) => rope,
+            _ => unreachable!("the sample rotates"),
+        }
+    }
+
+    fn problem(change: impl FnOnce(&mut ModelSpec)) -> String {
+        let mut spec = sample::meta().spec;
+        spec.validate().unwrap();
+        change(&mut spec);
+        spec.validate().unwrap_err().to_string()
+    }
+
+    #[track_caller]
+    fn check(expected: &str, change: impl FnOnce(&mut ModelSpec)) {
+        let problem = problem(change);
+        assert!(problem.ends_with(expected), "{problem}\nexpected {expected}");
+    }
+
+    #[test]
+    fn the_network() {
+        check("spec: TwoTowers has 2 stacks, 1 found", |s| s.topology = Topology::TwoTowers);
+        check("spec: context_length is 0, possible are 1 to 268435456", |s| s.context_length = 0);
+        check("spec: there is no head", |s| s.heads.clear());
+        check("\"decoder\"", |s| {
+            s.topology = Topology::EncoderDecoder;
+            s.stacks.push(s.stacks[0].clone());
+        });
+        check("cross_attention: there is no other stack to attend to", |s| {
+            s.stacks[0].layers[0].cross_attention = Some(attention(s).clone());
+        });
+        check("heads.1: size is 0, possible are 1 to 16777216", |s| {
+            s.heads.push(Head::Projection { size: 0 });
+        });
+        check("heads.0: a language model needs a stack with a vocabulary", |s| {
+            s.stacks[0].input =
+                Input::Patches { image_size: 28, patch_size: 14, class_token: true };
+        });
+        check("heads.0: soft_cap is 0, a number above zero is needed", |s| {
+            s.heads[0] = Head::LanguageModel { tied: true, bias: false, soft_cap: Some(0.0) };
+        });
+    }
+
+    #[test]
+    fn stacks_and_inputs() {
+        check("\"../x\" is not 1 to 32 of a-z, 0-9, _", |s| s.stacks[0].name = "../x".to_owned());
+        check("decoder: the number of layers is 0, possible are 1 to 4096", |s| {
+            s.stacks[0].layers.clear();
+        });
+        check("decoder.input: vocab_size is 0, possible are 1 to 16777216", |s| {
+            let Input::Tokens { vocab_size, .. } = &mut s.stacks[0].input else { return };
+            *vocab_size = 0;
+        });
+        check("decoder.input: offset 2 of 2 positions", |s| {
+            let Input::Tokens { positions, .. } = &mut s.stacks[0].input else { return };
+            *positions = AbsolutePositions::Learned { max_positions: 2, offset: 2 };
+        });
+        check("decoder.input: patch_size 14 does not divide 30", |s| {
+            s.stacks[0].input =
+                Input::Patches { image_size: 30, patch_size: 14, class_token: true };
+        });
+        for own in [0, 1, usize::MAX] {
+            let problem = problem(|s| s.stacks[0].layers[0].shares_weights_of = Some(own));
+            assert!(problem.contains("not an earlier layer"), "{problem}");
+        }
+        check("decoder.final_norm: eps is NaN, a number from zero on is needed", |s| {
+            s.stacks[0].final_norm.as_mut().unwrap().eps = f32::NAN;
+        });
+    }
+
+    #[test]
+    fn layers_that_share_weights() {
+        let mut spec = sample::meta().spec;
+        let mut user = spec.stacks[0].layers[0].clone();
+        user.shares_weights_of = Some(0);
+        spec.stacks[0].layers.push(user.clone());
+        spec.validate().unwrap();
+        // Not through a third layer, and not with another size.
+        spec.stacks[0].layers.push(Layer { shares_weights_of: Some(1), ..user.clone() });
+        assert!(spec.validate().is_err());
+        spec.stacks[0].layers[2].shares_weights_of = Some(0);
+        spec.validate().unwrap();
+        spec.stacks[0].layers[2].mlp.intermediate_size += 1;
+        assert!(spec.validate().is_err());
+    }
+
+    #[test]
+    fn attention_and_positions() {
+        check("attention: n_heads is 0, possible are 1 to 65536", |s| attention(s).n_heads = 0);
+        check("3 key/value heads do not divide 8 heads", |s| {
+            (attention(s).n_heads, attention(s).n_kv_heads) = (8, 3);
+        });
+        check("n_kv_heads is 4, possible are 1 to 2", |s| attention(s).n_kv_heads = 4);
+        check("head_dim is 0, possible are 1 to 65536", |s| attention(s).head_dim = 0);
+        check("n_heads * head_dim is 4294967296, possible are 1 to 16777216", |s| {
+            (attention(s).n_heads, attention(s).head_dim) = (1 << 16, 1 << 16);
+        });
+        check("scale is inf, a number above zero is needed", |s| {
+            attention(s).scale = f32::INFINITY;
+        });
+        check("decoder.layers.0.attention: sliding_window is 0", |s| {
+            attention(s).sliding_window = Some(0);
+        });
+        check("dims is 6, possible are 1 to 4", |s| rope(s).dims = 6);
+        check("dims is 3, an even number is needed", |s| rope(s).dims = 3);
+        check("theta is 0, a number above zero is needed", |s| rope(s).theta = 0.0);
+        check("attention.position: 2 factors expected, 3 found", |s| {
+            rope(s).scaling =
+                RopeScaling::PerFrequency { factors: vec![1.0; 3], attention_factor: 1.0 };
+        });
+        check("a factor is 0, a number above zero is needed", |s| {
+            rope(s).scaling =
+                RopeScaling::PerFrequency { factors: vec![1.0, 0.0], attention_factor: 1.0 };
+        });
+        check("high_freq_factor - low_freq_factor is 0, a number above zero is needed", |s| {
+            rope(s).scaling = RopeScaling::Llama3 {
+                factor: 8.0,
+                low_freq_factor: 1.0,
+                high_freq_factor: 1.0,
+                original_context_length: 8192,
+            };
+        });
+        check("mlp: intermediate_size is 0, possible are 1 to 16777216", |s| {
+            s.stacks[0].layers[0].mlp.intermediate_size = 0;
+        });
+    }
+
+    #[test]
+    fn sizes_that_multiply_to_more_than_memory() {
+        // 2^24 x 2^24 x 4 bytes can be addressed on 64 bits, and not on 32.
+        let mut spec = sample::meta().spec;
+        spec.stacks[0].hidden_size = MAX_SIZE;
+        let Input::Tokens { vocab_size, .. } = &mut spec.stacks[0].input else { return };
+        *vocab_size = MAX_SIZE;
+        assert_eq!(spec.validate().is_ok(), usize::BITS == 64);
+    }
+}
