@@ -129,7 +129,7 @@ fn forms(tensors: &[Resolved], options: &Options) -> Result<Vec<Form>, QuantizeE
         if !matrices().any(|name| glob::matches(pattern, name)) {
             return Err(QuantizeError::PatternMatchesNothing {
                 pattern: pattern.clone(),
-                example: matrices().last().unwrap_or_default().to_owned(),
+                example: matrices().next_back().unwrap_or_default().to_owned(),
             });
         }
     }

@@ -306,7 +306,7 @@ pub(super) fn even_split(
     total: usize,
     parts: usize,
 ) -> Result<usize, QuantizeError> {
-    if total % parts == 0 {
+    if total.is_multiple_of(parts) {
         Ok(total / parts)
     } else {
         Err(fields.bad(key, &parts, &format!("a divisor of the hidden size, {total}")))
@@ -319,7 +319,7 @@ fn check_groups(
     n_heads: usize,
     n_kv_heads: usize,
 ) -> Result<(), QuantizeError> {
-    if n_heads % n_kv_heads == 0 {
+    if n_heads.is_multiple_of(n_kv_heads) {
         Ok(())
     } else {
         Err(fields.bad(key, &n_kv_heads, &format!("a divisor of the {n_heads} heads")))

@@ -185,7 +185,7 @@ fn yarn_attention_factor(factor: f32) -> f32 {
 }
 
 fn check_even(fields: &Fields<'_>, key: &str, head_dim: usize) -> Result<(), QuantizeError> {
-    if head_dim % 2 == 0 {
+    if head_dim.is_multiple_of(2) {
         Ok(())
     } else {
         Err(fields.bad(key, &head_dim, "an even number, as rotations work on pairs"))
