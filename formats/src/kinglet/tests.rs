@@ -257,10 +257,14 @@ fn files_are_as_readable_as_others() {
 }
 
 #[test]
-fn a_full_disk_is_told_with_what_is_needed() {
+fn causes_in_the_system_are_told_with_what_to_do() {
     let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
     let message = writer::write_error(Path::new("models/a.kinglet"), 4321, full).to_string();
     assert!(message.contains("models/a.kinglet: 4321 bytes are needed"), "{message}");
+    for kind in [std::io::ErrorKind::PermissionDenied, std::io::ErrorKind::ReadOnlyFilesystem] {
+        let message = writer::write_error(Path::new("a.kinglet"), 1, kind.into()).to_string();
+        assert!(message.contains("choose another folder"), "{message}");
+    }
 }
 
 /// Run with `cargo test -p kinglet-formats write_fuzz_seeds -- --ignored` after changing the format.

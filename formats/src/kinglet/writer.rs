@@ -355,6 +355,10 @@ pub(super) fn write_error(path: &Path, needed: u64, source: io::Error) -> Kingle
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             KingletError::DiskFull { path, needed }
         }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            let problem = "its folder may not be written to; choose another folder";
+            KingletError::Target { path, problem }
+        }
         _ => KingletError::Write { path, source },
     }
 }
