@@ -296,7 +296,7 @@ impl Binder<'_> {
         if rope.pairs == RopePairs::Adjacent {
             return unsupported("rotary positions over adjacent pairs");
         }
-        if rope.dims == 0 || rope.dims % 2 != 0 || rope.dims > head_dim {
+        if rope.dims == 0 || !rope.dims.is_multiple_of(2) || rope.dims > head_dim {
             return unsupported(format!("rotary positions over {} of {head_dim}", rope.dims));
         }
         let table = RopeTable::new(rope)?;
