@@ -19,10 +19,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::Error;
 use crate::kernels::TileMut;
 
+/// Spins for each pause instruction: hypervisors take a processor away from a guest that pauses
+/// many times in a row.
+const SPINS_PER_PAUSE: u32 = 32;
 /// Spins before a waiting thread starts to yield its core to others.
-const SPINS_BEFORE_YIELD: u32 = 4_000;
+const SPINS_BEFORE_YIELD: u32 = 20_000;
 /// Spins and yields before an idle follower goes to sleep, about half a millisecond.
-const SPINS_BEFORE_SLEEP: u32 = 20_000;
+const SPINS_BEFORE_SLEEP: u32 = 36_000;
 /// Set in `state` while a region may be joined.
 const OPEN: u64 = 1 << 31;
 /// The followers that joined the region, in `state`.
@@ -423,10 +426,10 @@ impl<T> Base<T> {
 
 fn pause(spins: &mut u32) {
     *spins += 1;
-    if *spins < SPINS_BEFORE_YIELD {
-        std::hint::spin_loop();
-    } else {
+    if *spins >= SPINS_BEFORE_YIELD {
         std::thread::yield_now();
+    } else if spins.is_multiple_of(SPINS_PER_PAUSE) {
+        std::hint::spin_loop();
     }
 }
 
