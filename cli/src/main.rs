@@ -1,1 +1,7 @@
-fn main() {}
+//! The `kinglet` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kinglet_cli::run()
+}

@@ -1,0 +1,50 @@
+//! Standard output for results, standard error for everything else.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// How a result is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Markdown table or plain text.
+    #[default]
+    Md,
+    /// JSON.
+    Json,
+    /// Comma-separated values with a header line.
+    Csv,
+}
+
+/// Writes a piece of a result at once.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Writes a result as JSON, on several lines.
+pub(crate) fn print_json(result: &impl Serialize) -> Result<(), Failure> {
+    print(&format!("{}\n", serde_json::to_string_pretty(result)?))
+}
+
+/// Writes a result as JSON on one line, for large ones.
+pub(crate) fn print_json_line(result: &impl Serialize) -> Result<(), Failure> {
+    print(&format!("{}\n", serde_json::to_string(result)?))
+}
+
+/// A line for people. A closed standard error is no reason to stop.
+pub(crate) fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// [`say`] with `format!`'s arguments.
+macro_rules! say {
+    ($($arguments:tt)*) => { $crate::output::say(format_args!($($arguments)*)) };
+}
+pub(crate) use say;
