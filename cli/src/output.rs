@@ -39,12 +39,12 @@ pub(crate) fn print_json_line(result: &impl Serialize) -> Result<(), Failure> {
 }
 
 /// A line for people. A closed standard error is no reason to stop.
-pub(crate) fn say(line: fmt::Arguments<'_>) {
+pub(crate) fn say_line(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// [`say`] with `format!`'s arguments.
+/// [`say_line`] with `format!`'s arguments.
 macro_rules! say {
-    ($($arguments:tt)*) => { $crate::output::say(format_args!($($arguments)*)) };
+    ($($arguments:tt)*) => { $crate::output::say_line(format_args!($($arguments)*)) };
 }
 pub(crate) use say;
