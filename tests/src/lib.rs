@@ -1,4 +1,7 @@
-//! Cross-crate tests live beside this file.
+//! What the cross-crate tests beside this file share: synthetic and real checkpoints, and what
+//! independent implementations computed for them.
 
 pub mod gguf_file;
+pub mod real;
+pub mod references;
 pub mod tiny;

@@ -101,8 +101,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     for threads in counts {
         let mut options = ModelOptions::default();
         options.threads = threads;
-        let model =
-            Model::open_with(&path, &options).map_err(|e| Failure::from(e).during(name))?;
+        let model = Model::open_with(&path, &options).map_err(|e| Failure::from(e).during(name))?;
         for &depth in &arguments.n_depth {
             for &test in &tests {
                 let decodes = matches!(test, Test::Answer(_)) || depth > 0;
@@ -197,9 +196,8 @@ impl Subject {
             Self::Session { session, test, depth, .. } => {
                 let vocab_size = session.model().vocab_size();
                 let mut random = Random(1);
-                let mut tokens = |n| -> Vec<u32> {
-                    (0..n).map(|_| random.below(vocab_size)).collect()
-                };
+                let mut tokens =
+                    |n| -> Vec<u32> { (0..n).map(|_| random.below(vocab_size)).collect() };
                 session.reset();
                 if *depth > 0 {
                     feed(session, &tokens(*depth))?;
@@ -268,8 +266,18 @@ fn write(rows: &[Row], format: Format) -> Result<(), Failure> {
     }
     if format == Format::Csv {
         let columns = [
-            "model", "size_bytes", "params", "kernels", "threads", "test", "n_prompt", "n_gen",
-            "n_depth", "tok_s", "tok_s_sd", "gb_s",
+            "model",
+            "size_bytes",
+            "params",
+            "kernels",
+            "threads",
+            "test",
+            "n_prompt",
+            "n_gen",
+            "n_depth",
+            "tok_s",
+            "tok_s_sd",
+            "gb_s",
         ];
         let mut table = Table::new(&columns);
         for row in rows {
@@ -290,8 +298,7 @@ fn write(rows: &[Row], format: Format) -> Result<(), Failure> {
         }
         return print(&table.csv());
     }
-    let columns =
-        ["model", "size:", "params:", "backend", "threads:", "test:", "t/s:", "GB/s:"];
+    let columns = ["model", "size:", "params:", "backend", "threads:", "test:", "t/s:", "GB/s:"];
     let mut table = Table::new(&columns);
     for row in rows {
         table.row([

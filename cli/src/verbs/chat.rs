@@ -169,7 +169,10 @@ impl Conversation {
             "system" => {
                 self.system = (!rest.is_empty()).then(|| rest.to_owned());
                 self.reset();
-                say!("started over {} instructions", if rest.is_empty() { "without" } else { "with" });
+                say!(
+                    "started over {} instructions",
+                    if rest.is_empty() { "without" } else { "with" }
+                );
             }
             "set" => match self.set(rest) {
                 Ok(()) => say!("set {rest}"),

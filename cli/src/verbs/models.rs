@@ -108,7 +108,8 @@ fn list(cache: &Cache, format: Format) -> Result<(), Failure> {
             cached: cached.iter().map(|file| line(&file.path, file.bytes)).collect(),
         });
     }
-    let mut models = Table::new(&["model", "what", "parameters:", "licence", "download:", "fetched"]);
+    let mut models =
+        Table::new(&["model", "what", "parameters:", "licence", "download:", "fetched"]);
     for entry in ENTRIES {
         models.row([
             entry.name.to_owned(),

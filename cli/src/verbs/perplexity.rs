@@ -283,7 +283,8 @@ impl Scores {
                 }
             });
             drop(received);
-            let base_outcome = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let base_outcome =
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             outcome?;
             base_outcome?;
             Ok(())

@@ -87,10 +87,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Err(Failure::new(format!("{} is a folder; name a file", target.display())));
     }
     if target.exists() && !arguments.force {
-        return Err(Failure::new(format!(
-            "{} exists; --force overwrites it",
-            target.display()
-        )));
+        return Err(Failure::new(format!("{} exists; --force overwrites it", target.display())));
     }
     let input = match meaning(&arguments.input)? {
         Meaning::Named(entry) => catalog::fetch(entry.name, &Cache::locate()?)?,

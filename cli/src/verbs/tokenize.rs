@@ -52,8 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let text = text_of(arguments.prompt.as_deref(), &words, arguments.file.as_ref(), "text")?;
     let (model, _) = resolve::open(&arguments.model)?;
     let tokenizer = model.tokenizer();
-    let options =
-        EncodeOptions { add_special: !arguments.bare, parse_special: arguments.special };
+    let options = EncodeOptions { add_special: !arguments.bare, parse_special: arguments.special };
     let ids = tokenizer.encode(&text, options);
     let piece = |&id: &u32| tokenizer.token(id).unwrap_or_default().into_owned();
     let pieces: Vec<String> = ids.iter().map(piece).collect();

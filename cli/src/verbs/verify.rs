@@ -51,6 +51,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             print(&format!("{path}: sound ({tensors} tensors, {size}, all hashes match)\n"))
         }
         Format::Csv => print(&format!("file,bytes,tensors,sound\n{path},{bytes},{tensors},true\n")),
-        Format::Json => print_json(&Verdict { file: path.to_string(), bytes, tensors, sound: true }),
+        Format::Json => {
+            print_json(&Verdict { file: path.to_string(), bytes, tensors, sound: true })
+        }
     }
 }

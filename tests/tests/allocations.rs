@@ -1,0 +1,61 @@
+//! No heap allocation per token, once room has been made.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kinglet::{GenerateOptions, Model};
+use kinglet_quantize::{Options, Source, quantize};
+use kinglet_tests::tiny;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is passed on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(ptr, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Followers that slept are woken by the thread pool, which may allocate: one thread is measured.
+#[test]
+fn generating_allocates_nothing() {
+    for family in ["llama", "gemma3", "qwen3"] {
+        let folder = tiny::checkpoint(family);
+        let path = folder.path().join("model.kinglet");
+        let source = Source::open(folder.path()).unwrap();
+        quantize(&source, &Options::default(), &path, &mut ()).unwrap();
+        let options = kinglet::ModelOptions::default().threads(1);
+        let model = Model::open_with(&path, &options).unwrap();
+        let mut session = model.session().unwrap();
+        let options = GenerateOptions { ignore_eos: true, seed: Some(3), ..Default::default() };
+        let prompt = tiny::golden(family).tokens;
+        let room = model.context_length() - prompt.len();
+        let mut generation =
+            session.generate_from(prompt, &options.max_tokens(room.min(60))).unwrap();
+        generation.advance().unwrap();
+        generation.advance().unwrap();
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        while generation.advance().unwrap().is_some() {}
+        let after = ALLOCATIONS.load(Ordering::Relaxed);
+        assert!(generation.generated_tokens() > 30);
+        assert_eq!(after - before, 0, "{family}: allocations while generating");
+    }
+}
