@@ -1,5 +1,7 @@
 //! Matrix products of a batch of tokens with weights in the file.
 
+use std::ops::RangeInclusive;
+
 use kinglet_formats::kinglet::{KingletFile, View};
 
 use crate::kernels::{F16Panels, FloatRows, I8Panels, Kernels, PANEL_ROWS, QuantizedRows, TileMut};
@@ -9,8 +11,13 @@ use crate::team::{ColumnBlock, Columns, Crew};
 pub(crate) const TILE_TOKENS: usize = 64;
 /// Columns in a tile of a batched product.
 const TILE_COLS: usize = 64;
+/// Work items of a product with few tokens, for each thread: long runs, as memory is read fastest
+/// when each thread has a stream of its own, but more than one, for the one that comes late.
+const ITEMS_PER_THREAD: usize = 2;
 /// Weight bytes in a work item of a product with few tokens.
-const ITEM_BYTES: usize = 24 << 10;
+const ITEM_BYTES: RangeInclusive<usize> = 24 << 10..=384 << 10;
+/// Panels in such an item, at most.
+const MAX_ITEM_PANELS: usize = 128;
 /// Up to this many tokens, weights are cut finely, as reading them takes the time.
 const FEW_TOKENS: usize = 8;
 
@@ -69,9 +76,10 @@ impl Linear {
         }
     }
 
-    fn block_cols(&self) -> usize {
+    /// Columns of which the weights have about `item_bytes`.
+    fn block_cols(&self, item_bytes: usize) -> usize {
         let panel_bytes = self.bytes / self.rows.div_ceil(PANEL_ROWS).max(1);
-        (ITEM_BYTES / panel_bytes.max(1)).clamp(1, 64) * PANEL_ROWS
+        (item_bytes / panel_bytes.max(1)).clamp(1, MAX_ITEM_PANELS) * PANEL_ROWS
     }
 }
 
@@ -92,8 +100,11 @@ pub(crate) struct Linears {
 }
 
 impl Linears {
-    pub(crate) fn new(parts: Vec<Linear>) -> Self {
-        let few: Vec<_> = parts.iter().map(|p| (p.rows, p.block_cols())).collect();
+    pub(crate) fn new(parts: Vec<Linear>, n_threads: usize) -> Self {
+        let bytes: usize = parts.iter().map(|p| p.bytes).sum();
+        let item_bytes = bytes / (ITEMS_PER_THREAD * n_threads);
+        let item_bytes = item_bytes.clamp(*ITEM_BYTES.start(), *ITEM_BYTES.end());
+        let few: Vec<_> = parts.iter().map(|p| (p.rows, p.block_cols(item_bytes))).collect();
         let many: Vec<_> = parts.iter().map(|p| (p.rows, TILE_COLS)).collect();
         Self { few: Columns::new(&few), many: Columns::new(&many), parts }
     }
@@ -176,8 +187,8 @@ pub(crate) struct PairedLinears {
 }
 
 impl PairedLinears {
-    pub(crate) fn new(first: Linear, second: Linear) -> Self {
-        Self { first: Linears::new(vec![first]), second }
+    pub(crate) fn new(first: Linear, second: Linear, n_threads: usize) -> Self {
+        Self { first: Linears::new(vec![first], n_threads), second }
     }
 
     pub(crate) fn parts(&self) -> [Linear; 2] {
@@ -240,7 +251,7 @@ pub(crate) struct WorkerScratch {
 impl WorkerScratch {
     /// Room for the largest tile of any product.
     pub(crate) fn new(attention_len: usize) -> Self {
-        let few = FEW_TOKENS * 64 * PANEL_ROWS;
+        let few = FEW_TOKENS * MAX_ITEM_PANELS * PANEL_ROWS;
         let many = TILE_TOKENS * TILE_COLS;
         Self { tile: vec![0.0; few.max(many)], attention: vec![0.0; attention_len] }
     }

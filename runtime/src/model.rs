@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kinglet_formats::kinglet::{KingletFile, Meta};
 use kinglet_formats::map::Bytes;
+use kinglet_formats::spec::Topology;
 
 use crate::chat::Chat;
 use crate::embed::Embedder;
@@ -121,7 +122,6 @@ impl Model {
             Some(name) => kernels::by_name(name)?,
             None => kernels::select()?,
         };
-        let network = Network::bind(&file, &file.meta().spec)?;
         let tokenizer = Tokenizer::from_bytes(file.tokenizer())?;
         let threads = match options.threads {
             Some(0) => {
@@ -132,8 +132,9 @@ impl Model {
                 });
             }
             Some(n) => n.min(MAX_THREADS),
-            None => default_threads(&network),
+            None => default_threads(&file),
         };
+        let network = Network::bind(&file, &file.meta().spec, threads)?;
         let team = Team::new(threads)?;
         let embedder = Mutex::new(None);
         Ok(Self(Arc::new(Inner { file, network, kernels, team, tokenizer, embedder })))
@@ -273,10 +274,12 @@ impl Model {
 /// More threads than any machine this is for has cores.
 const MAX_THREADS: usize = 256;
 
-fn default_threads(network: &Network) -> usize {
+fn default_threads(file: &KingletFile) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let bytes_per_region = network.decode_bytes() / (REGIONS_PER_LAYER * network.layers.len());
+    let spec = &file.meta().spec;
+    let layers: usize = spec.stacks.iter().map(|stack| stack.layers.len()).sum();
+    let bytes_per_region = file.data_len() as usize / (REGIONS_PER_LAYER * layers.max(1));
     // An encoder's regions carry many tokens each.
-    let tokens = if network.causal { 1 } else { 4 };
-    cores.min((bytes_per_region * tokens / BYTES_PER_THREAD).max(1))
+    let tokens = if spec.topology == Topology::Decoder { 1 } else { 4 };
+    cores.min((bytes_per_region * tokens / BYTES_PER_THREAD).max(1)).min(MAX_THREADS)
 }

@@ -98,8 +98,13 @@ impl BoundLayer {
 }
 
 impl Network {
-    /// Finds and checks every tensor that `spec` calls for.
-    pub(crate) fn bind(file: &KingletFile, spec: &ModelSpec) -> Result<Self, Error> {
+    /// Finds and checks every tensor that `spec` calls for; work is cut for `n_threads`, which
+    /// changes no result.
+    pub(crate) fn bind(
+        file: &KingletFile,
+        spec: &ModelSpec,
+        n_threads: usize,
+    ) -> Result<Self, Error> {
         let causal = match spec.topology {
             Topology::Decoder => true,
             Topology::Encoder => false,
@@ -108,7 +113,7 @@ impl Network {
         let [stack] = &spec.stacks[..] else {
             return unsupported(format!("{} stacks in a one-stack model", spec.stacks.len()));
         };
-        let mut binder = Binder { file, stack, max_k: 0, ropes: Vec::new() };
+        let mut binder = Binder { file, stack, n_threads, max_k: 0, ropes: Vec::new() };
         binder.network(spec, causal)
     }
 
@@ -136,6 +141,7 @@ fn unsupported<T>(what: impl Into<String>) -> Result<T, Error> {
 struct Binder<'a> {
     file: &'a KingletFile,
     stack: &'a Stack,
+    n_threads: usize,
     max_k: usize,
     ropes: Vec<(Rope, RopeTable)>,
 }
@@ -189,7 +195,10 @@ impl Binder<'_> {
                 };
                 let bias = bias.then(|| "lm_head.bias".to_owned());
                 let linear = self.linear_named(weight, bias, *vocab_size, hidden)?;
-                Ok::<_, Error>(LmHead { linears: Linears::new(vec![linear]), soft_cap })
+                Ok::<_, Error>(LmHead {
+                    linears: Linears::new(vec![linear], self.n_threads),
+                    soft_cap,
+                })
             })
             .transpose()?;
         let max = |f: fn(&BoundLayer) -> usize| layers.iter().map(f).max().unwrap_or(0);
@@ -266,26 +275,26 @@ impl Binder<'_> {
         let up = self.linear(i, "up_proj", intermediate_size, hidden, bias)?;
         let up = if gated {
             let gate = self.linear(i, "gate_proj", intermediate_size, hidden, bias)?;
-            UpProjection::Gated(PairedLinears::new(gate, up))
+            UpProjection::Gated(PairedLinears::new(gate, up, self.n_threads))
         } else {
-            UpProjection::Plain(Linears::new(vec![up]))
+            UpProjection::Plain(Linears::new(vec![up], self.n_threads))
         };
         let down_proj = self.linear(i, "down_proj", hidden, intermediate_size, bias)?;
         Ok(BoundLayer {
             placement: layer.norm_placement,
             attn_norm,
             attn_post_norm,
-            qkv: Linears::new(qkv),
+            qkv: Linears::new(qkv, self.n_threads),
             q_norm,
             k_norm,
             attention: a.clone(),
             rope,
-            o_proj: Linears::new(vec![o_proj]),
+            o_proj: Linears::new(vec![o_proj], self.n_threads),
             mlp_norm,
             mlp_post_norm,
             activation,
             up,
-            down_proj: Linears::new(vec![down_proj]),
+            down_proj: Linears::new(vec![down_proj], self.n_threads),
         })
     }
 
