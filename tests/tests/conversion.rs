@@ -1,5 +1,7 @@
 //! Checkpoints of every family become `.kinglet` files that say what the checkpoint says.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail and tell")]
+
 use std::fs;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;

@@ -1,5 +1,7 @@
 //! Every family, from a Hugging Face folder to logits, against the reference implementation.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail and tell")]
+
 use kinglet::{GenerateOptions, Model, ModelOptions};
 use kinglet_quantize::{Options, Source, WeightType, quantize};
 use kinglet_tests::tiny::{self, Golden};

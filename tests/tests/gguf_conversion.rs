@@ -1,5 +1,7 @@
 //! The same model as a Hugging Face folder and as a GGUF file becomes the same tensors.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail and tell")]
+
 use std::path::Path;
 
 use kinglet_formats::kinglet::{KingletFile, View};

@@ -1,5 +1,7 @@
 //! all-MiniLM-L6-v2, from its safetensors folder, against Hugging Face transformers in f32.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail and tell")]
+
 use kinglet::Model;
 use kinglet::tokenizer::EncodeOptions;
 use kinglet_quantize::WeightType;

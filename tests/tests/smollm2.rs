@@ -1,5 +1,7 @@
 //! SmolLM2-135M-Instruct, from its GGUF file, against llama.cpp.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail and tell")]
+
 use kinglet::tokenizer::EncodeOptions;
 use kinglet::{GenerateOptions, Model, ModelOptions};
 use kinglet_quantize::WeightType;
