@@ -1,0 +1,237 @@
+//! Tokenizers against Hugging Face `tokenizers`: ids and decoded texts of one corpus of texts, for
+//! real vocabularies and for small ones of every kind.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail and tell")]
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use kinglet::tokenizer::{EncodeOptions, Tokenizer};
+use kinglet_formats::checkpoint::gguf::Gguf;
+use kinglet_quantize::tokenizer::{GgufVocab, RoleNames, compile_gguf, compile_json};
+use kinglet_tests::real;
+
+/// Pairs at the end of a golden.
+const PAIRS: usize = 30;
+
+const AS_REFERENCE: EncodeOptions = EncodeOptions { add_special: true, parse_special: true };
+
+fn goldens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/tokenizers")
+}
+
+/// The corpus: texts, and `[text, times]` for long repetitions.
+fn corpus() -> Vec<String> {
+    let json = std::fs::read(goldens().join("corpus.json")).unwrap();
+    let texts: Vec<serde_json::Value> = serde_json::from_slice(&json).unwrap();
+    let text = |value: &serde_json::Value| match value.as_str() {
+        Some(text) => text.to_owned(),
+        None => value[0].as_str().unwrap().repeat(value[1].as_u64().unwrap() as usize),
+    };
+    texts.iter().map(text).collect()
+}
+
+fn from_json(path: &Path) -> Tokenizer {
+    let json = std::fs::read(path).unwrap();
+    let compiled = compile_json(&json, &RoleNames::default());
+    let compiled = compiled.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    Tokenizer::from_bytes(&compiled).unwrap()
+}
+
+fn from_gguf(path: &Path) -> Tokenizer {
+    let file = Gguf::open(path).unwrap();
+    let vocab = GgufVocab::read(file.metadata()).unwrap();
+    Tokenizer::from_bytes(&compile_gguf(&vocab).unwrap()).unwrap()
+}
+
+fn small(name: &str) -> Tokenizer {
+    from_json(&goldens().join(format!("{name}.json")))
+}
+
+/// What the reference made of a text.
+struct Expected {
+    ids: Vec<u32>,
+    /// Hashes of the decoded text, with special tokens and without.
+    decoded: [u32; 2],
+}
+
+/// The bytes of a golden yet to be read.
+struct Golden(std::vec::IntoIter<u8>);
+
+impl Golden {
+    fn open(name: &str) -> Golden {
+        Golden(std::fs::read(goldens().join(format!("{name}.golden"))).unwrap().into_iter())
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.0.next().expect("the golden ends early")
+    }
+
+    /// One byte below 0xf0, else two or three of which the first gives the top three bits.
+    fn number(&mut self) -> u32 {
+        let first = u32::from(self.byte());
+        let n_more = if first < 0xf0 { 0 } else { 1 + (first >> 3 & 1) };
+        let top = if n_more == 0 { first } else { first & 7 };
+        (0..n_more).fold(top, |value, _| value << 8 | u32::from(self.byte()))
+    }
+
+    fn ids(&mut self) -> Vec<u32> {
+        let n = self.number();
+        (0..n).map(|_| self.number()).collect()
+    }
+
+    fn hash(&mut self) -> u32 {
+        u32::from_le_bytes(std::array::from_fn(|_| self.byte()))
+    }
+
+    fn text(&mut self, text: &str) -> Expected {
+        let ids = self.ids();
+        let same = self.byte();
+        let all = if same & 1 == 0 { self.hash() } else { fnv(text) };
+        let without_special = match same >> 1 {
+            0 => self.hash(),
+            1 => fnv(text),
+            _ => all,
+        };
+        Expected { ids, decoded: [all, without_special] }
+    }
+}
+
+fn fnv(text: &str) -> u32 {
+    text.bytes()
+        .fold(0x811c_9dc5, |state, byte| (state ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+fn streamed(tokenizer: &Tokenizer, ids: &[u32], skip_special: bool) -> String {
+    let mut stream = tokenizer.decode_stream(skip_special);
+    let mut text: String = ids.iter().map(|&id| stream.push(id).to_owned()).collect();
+    text.push_str(stream.finish());
+    text
+}
+
+/// Compares everything, prints the first differences and fails on any.
+fn compare(name: &str, tokenizer: &Tokenizer) {
+    let (texts, mut golden) = (corpus(), Golden::open(name));
+    assert!(texts.len() >= 1500);
+    let mut differences = Vec::new();
+    for text in &texts {
+        let expected = golden.text(text);
+        let ids = tokenizer.encode(text, AS_REFERENCE);
+        if ids != expected.ids {
+            let spell = |ids: &[u32]| -> Vec<_> {
+                ids.iter().map(|&id| tokenizer.token(id).unwrap_or_default().into_owned()).collect()
+            };
+            let (found, wanted) = (spell(&ids), spell(&expected.ids));
+            differences.push(format!("ids of {text:?}: {found:?}, not {wanted:?}"));
+        }
+        for (skip_special, hash) in [false, true].into_iter().zip(expected.decoded) {
+            let decoded = tokenizer.decode(&expected.ids, skip_special);
+            if fnv(&decoded) != hash {
+                differences.push(format!("{text:?} decoded ({skip_special}): {decoded:?}"));
+            }
+            assert_eq!(streamed(tokenizer, &expected.ids, skip_special), decoded, "{text:?}");
+        }
+    }
+    for pair in texts.windows(2).take(PAIRS) {
+        let ids = golden.ids();
+        let type_ids: Vec<u32> = ids.iter().map(|_| u32::from(golden.byte())).collect();
+        let encoding = tokenizer.encode_pair(&pair[0], &pair[1], AS_REFERENCE);
+        if encoding.ids != ids || encoding.type_ids != type_ids {
+            differences.push(format!("pair {pair:?}: {encoding:?}, not {ids:?} {type_ids:?}"));
+        }
+    }
+    assert_eq!(golden.0.next(), None, "the golden holds more than the corpus");
+    for difference in differences.iter().take(12) {
+        println!("{name}: {difference}");
+    }
+    assert!(differences.is_empty(), "{name}: {} differences", differences.len());
+}
+
+macro_rules! small_tokenizers {
+    ($($name:ident),*) => {
+        const SMALL: &[&str] = &[$(stringify!($name)),*];
+        $(
+            #[test]
+            fn $name() {
+                compare(stringify!($name), &small(stringify!($name)));
+            }
+        )*
+    };
+}
+
+small_tokenizers!(
+    llama3_like,
+    qwen2_like,
+    roberta_like,
+    llama2_like,
+    gemma_like,
+    metaspace_like,
+    t5_like,
+    xlm_like,
+    bert_cased_like,
+    clip_like,
+    falcon_like,
+    words_like
+);
+
+#[test]
+fn smollm2() {
+    compare("smollm2", &from_gguf(&real::checkpoint("smollm2-135m")));
+}
+
+#[test]
+fn minilm() {
+    compare("minilm", &from_json(&real::checkpoint("all-minilm-l6-v2").join("tokenizer.json")));
+}
+
+/// The checkpoint is large and not fetched for this: `KINGLET_GEMMA3` names it where it is.
+#[test]
+fn gemma3() {
+    match std::env::var_os("KINGLET_GEMMA3") {
+        Some(path) => compare("gemma3", &from_gguf(Path::new(&path))),
+        None => println!("not run: KINGLET_GEMMA3 names no gemma-3-270m GGUF file"),
+    }
+}
+
+#[test]
+fn decoding_any_ids_in_pieces_equals_decoding_them_at_once() {
+    for name in SMALL {
+        let tokenizer = small(name);
+        let mut state = 1u32;
+        for _ in 0..200 {
+            let ids: Vec<u32> = (0..20)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    // One id past the vocabulary, too.
+                    (state >> 8) % (tokenizer.vocab_size() as u32 + 1)
+                })
+                .collect();
+            for skip_special in [false, true] {
+                let decoded = tokenizer.decode(&ids, skip_special);
+                assert_eq!(streamed(&tokenizer, &ids, skip_special), decoded, "{name} {ids:?}");
+            }
+        }
+    }
+}
+
+/// A megabyte of what tokenizers with a quadratic step choke on.
+#[test]
+fn long_hostile_texts_take_bounded_time() {
+    const BYTES: usize = 1 << 20;
+    let limit = Duration::from_secs(10);
+    for name in SMALL {
+        let tokenizer = small(name);
+        for piece in
+            ["a", " ", "\n", "😀", "<|im_end|", "e\u{301}", "a\u{300}\u{323}", "1", "'", "\u{200d}"]
+        {
+            let text = piece.repeat(BYTES / piece.len());
+            let start = Instant::now();
+            let n = tokenizer.encode(&text, AS_REFERENCE).len();
+            let time = start.elapsed();
+            if time > Duration::from_millis(300) {
+                println!("{name}: {piece:?} repeated to {BYTES} bytes, {n} tokens: {time:?}");
+            }
+            assert!(time < limit, "{name}: {piece:?} repeated: {time:?}");
+        }
+    }
+}
