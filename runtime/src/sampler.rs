@@ -63,7 +63,7 @@ impl Sampler {
         }
         let room = if options.temperature == 0.0 { 0 } else { vocab_size };
         let random = SplitMix64(options.seed);
-        Ok(Self { options, random, candidates: Vec::with_capacity(room) })
+        Ok(Self { options, random, candidates: Vec::with_capacity(room + LANES) })
     }
 
     /// The next token after `recent` tokens; `logits` are penalised in place.
@@ -72,16 +72,12 @@ impl Sampler {
         if self.options.temperature == 0.0 {
             return argmax(logits);
         }
-        let all = logits.iter().zip(0..).map(|(&logit, token)| (logit, token));
         self.candidates.clear();
-        let top_k = match self.options.top_k {
-            0 => logits.len(),
-            k => k.min(logits.len()),
-        };
-        if top_k < logits.len() {
-            self.keep_top_k(all, top_k);
-        } else {
-            self.candidates.extend(all);
+        match self.options.top_k {
+            k if k == 0 || k >= logits.len() => {
+                self.candidates.extend(logits.iter().copied().zip(0..))
+            }
+            k => self.keep_top_k(logits, k),
         }
         // Likeliest first; equal ones by id, so that the order is total.
         self.candidates.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -106,16 +102,21 @@ impl Sampler {
         }
     }
 
-    /// One pass with a growing threshold: most logits fail one comparison.
-    fn keep_top_k(&mut self, all: impl Iterator<Item = (f32, u32)>, k: usize) {
+    /// One pass with a growing threshold: most runs of logits fail one comparison.
+    fn keep_top_k(&mut self, logits: &[f32], k: usize) {
         let room = (4 * k).max(64);
         let mut threshold = f32::NEG_INFINITY;
-        for candidate in all {
-            if candidate.0 >= threshold {
-                self.candidates.push(candidate);
-                if self.candidates.len() == room {
-                    threshold = self.cut(k);
+        for (run, first) in logits.chunks(LANES).zip((0..).step_by(LANES)) {
+            if max(run) < threshold {
+                continue;
+            }
+            for candidate in run.iter().copied().zip(first..) {
+                if candidate.0 >= threshold {
+                    self.candidates.push(candidate);
                 }
+            }
+            if self.candidates.len() >= room {
+                threshold = self.cut(k);
             }
         }
         if self.candidates.len() > k {
@@ -171,16 +172,26 @@ impl Sampler {
     }
 }
 
-/// Index of the largest value, the first of equals.
+/// Values compared at a time.
+const LANES: usize = 16;
+
+/// Index of the largest value, the first of equals; NaN is never the largest.
 pub fn argmax(values: &[f32]) -> u32 {
-    let mut best = 0;
-    let mut max = f32::NEG_INFINITY;
-    for (i, &value) in values.iter().enumerate() {
-        if value > max {
-            (best, max) = (i, value);
+    let largest = max(values);
+    values.iter().position(|&value| value == largest).unwrap_or(0) as u32
+}
+
+/// The largest value, in a form that the compiler makes vectors of.
+fn max(values: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (runs, rest) = values.as_chunks::<LANES>();
+    for run in runs {
+        for (lane, &value) in lanes.iter_mut().zip(run) {
+            *lane = larger(*lane, value);
         }
     }
-    best as u32
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
 }
 
 /// Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014).
@@ -263,6 +274,20 @@ mod tests {
         let mut logits = vec![1.5, 2.0, -1.0];
         assert_eq!(sampler(options).sample(&mut logits, &[1, 1, 2]), 0);
         assert_eq!(logits, [1.5, 1.0, -2.0]);
+    }
+
+    #[test]
+    fn argmax_finds_the_first_of_the_largest() {
+        for n in [1, 15, 16, 17, 100] {
+            for best in 0..n {
+                let mut values: Vec<f32> = (0..n).map(|i| -((i * 31 % 7) as f32)).collect();
+                values[best] = 5.0;
+                values[n - 1] = if best < n - 1 { 5.0 } else { values[n - 1] };
+                assert_eq!(argmax(&values), best as u32);
+            }
+        }
+        assert_eq!(argmax(&[f32::NAN, 1.0, f32::NAN]), 1);
+        assert_eq!(argmax(&[f32::NAN]), 0);
     }
 
     #[test]
