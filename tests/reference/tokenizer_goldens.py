@@ -1,10 +1,12 @@
 """The goldens of the tokenizers: what Hugging Face `tokenizers` makes of every text of the corpus.
 
 `NAME.json` is a small tokenizer trained here. `NAME.golden` holds one record for each text and then
-one for each of PAIRS pairs of neighbouring texts. Numbers are packed by `number`, hashes FNV-1a (u32, little endian).
+one for each of PAIRS pairs of neighbouring texts and each of SEQUENCES sequences of any ids. Numbers are packed by `number`, hashes FNV-1a (u32, little endian).
 A text: number of ids, the ids (special tokens added), a byte that says which decoded texts need no hash
 (1: the one with special tokens is the text; 2: so is the one without, or 4: it is the same as the other),
 and the other hashes. A pair: number of ids, the ids, a byte for the segment of each.
+Before the sequences: their ids are below this number. A sequence: the hashes of the decoded text with
+and without special tokens.
 
 Run as `tokenizer_goldens.py [NAME...]`; `KINGLET_MODELS` names the folder of the real models.
 """
@@ -15,6 +17,7 @@ from tokenizer_corpus import GOLDENS, load
 from tokenizer_references import REAL, SMALL
 
 PAIRS = 30
+SEQUENCES = 150
 
 
 def number(n):
@@ -34,6 +37,17 @@ def fnv(text):
     return state.to_bytes(4, "little")
 
 
+def sequences(below):
+    """Ids of a linear congruential generator, the same in the tests."""
+    state = 1
+    for _ in range(SEQUENCES):
+        ids = []
+        for _ in range(20):
+            state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
+            ids.append((state >> 8) % below)
+        yield ids
+
+
 def golden(tokenizer, texts):
     out = bytearray()
     for text in texts:
@@ -45,6 +59,10 @@ def golden(tokenizer, texts):
     for a, b in zip(texts[:PAIRS], texts[1:]):
         pair = tokenizer.encode(a, b)
         out += number(len(pair.ids)) + b"".join(map(number, pair.ids)) + bytes(pair.type_ids)
+    below = tokenizer.get_vocab_size() + 1
+    out += number(below)
+    for ids in sequences(below):
+        out += fnv(tokenizer.decode(ids, skip_special_tokens=False)) + fnv(tokenizer.decode(ids))
     return bytes(out)
 
 

@@ -11,8 +11,11 @@ use kinglet_formats::checkpoint::gguf::Gguf;
 use kinglet_quantize::tokenizer::{GgufVocab, RoleNames, compile_gguf, compile_json};
 use kinglet_tests::real;
 
-/// Pairs at the end of a golden.
+/// Pairs of texts behind the texts of a golden.
 const PAIRS: usize = 30;
+
+/// Sequences of any ids behind them.
+const SEQUENCES: usize = 150;
 
 const AS_REFERENCE: EncodeOptions = EncodeOptions { add_special: true, parse_special: true };
 
@@ -109,6 +112,16 @@ fn streamed(tokenizer: &Tokenizer, ids: &[u32], skip_special: bool) -> String {
     text
 }
 
+/// Ids of a linear congruential generator, the same in the reference.
+fn sequences(below: u32) -> impl Iterator<Item = Vec<u32>> {
+    let mut state = 1u32;
+    let mut id = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) % below
+    };
+    (0..SEQUENCES).map(move |_| (0..20).map(|_| id()).collect())
+}
+
 /// Compares everything, prints the first differences and fails on any.
 fn compare(name: &str, tokenizer: &Tokenizer) {
     let (texts, mut golden) = (corpus(), Golden::open(name));
@@ -138,6 +151,16 @@ fn compare(name: &str, tokenizer: &Tokenizer) {
         let encoding = tokenizer.encode_pair(&pair[0], &pair[1], AS_REFERENCE);
         if encoding.ids != ids || encoding.type_ids != type_ids {
             differences.push(format!("pair {pair:?}: {encoding:?}, not {ids:?} {type_ids:?}"));
+        }
+    }
+    let below = golden.number();
+    for ids in sequences(below) {
+        for skip_special in [false, true] {
+            let decoded = tokenizer.decode(&ids, skip_special);
+            if fnv(&decoded) != golden.hash() {
+                differences.push(format!("{ids:?} decoded ({skip_special}): {decoded:?}"));
+            }
+            assert_eq!(streamed(tokenizer, &ids, skip_special), decoded, "{ids:?}");
         }
     }
     assert_eq!(golden.0.next(), None, "the golden holds more than the corpus");
@@ -194,24 +217,27 @@ fn gemma3() {
 }
 
 #[test]
-fn decoding_any_ids_in_pieces_equals_decoding_them_at_once() {
+fn spelled_special_tokens_are_text_unless_asked_for() {
+    let options = EncodeOptions { add_special: false, parse_special: false };
+    let mut wrong = Vec::new();
     for name in SMALL {
         let tokenizer = small(name);
-        let mut state = 1u32;
-        for _ in 0..200 {
-            let ids: Vec<u32> = (0..20)
-                .map(|_| {
-                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    // One id past the vocabulary, too.
-                    (state >> 8) % (tokenizer.vocab_size() as u32 + 1)
-                })
-                .collect();
-            for skip_special in [false, true] {
-                let decoded = tokenizer.decode(&ids, skip_special);
-                assert_eq!(streamed(&tokenizer, &ids, skip_special), decoded, "{name} {ids:?}");
+        for (id, token) in tokenizer.special_tokens() {
+            for text in [token.to_string(), format!("a {token} b"), format!("a{token}b")] {
+                let ids = tokenizer.encode(&text, options);
+                let unknown = |id| {
+                    tokenizer
+                        .token(id)
+                        .is_some_and(|t| t.eq_ignore_ascii_case("<unk>") || t == "[UNK]")
+                };
+                let special = |&id: &u32| tokenizer.is_special(id) && !unknown(id);
+                if ids.iter().any(special) {
+                    wrong.push(format!("{name}: {text:?} becomes {ids:?}, {id} in it"));
+                }
             }
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// Texts of a megabyte that tokenizers with a quadratic step choke on.

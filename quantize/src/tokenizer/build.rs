@@ -1,6 +1,6 @@
 //! Brings steps, vocabulary and merges together into a section.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use kinglet_formats::tokenizer::{
     AddedToken, Bpe, Contents, Decoder, MAX_PIECES, Merge, MergeOrder, Model, Normalizer, Piece,
@@ -100,6 +100,13 @@ impl Builder {
         pieces.filter_map(|(piece, id)| Some((piece.as_deref()?, id))).collect()
     }
 
+    /// Spellings of special tokens. Hugging Face goes by the spelling when it skips special tokens:
+    /// a second piece spelled like one is special as well.
+    fn special(&self) -> HashSet<&str> {
+        let special = |token: &&AddedToken| token.flags & added_flags::SPECIAL != 0;
+        self.added.iter().filter(special).map(|token| token.content.as_str()).collect()
+    }
+
     /// The bytes of the finished section.
     pub(super) fn finish(mut self) -> Result<Vec<u8>, CompileError> {
         let merges = self.merge_ids()?;
@@ -130,7 +137,7 @@ impl Builder {
     }
 
     fn merge_ids(&self) -> Result<Vec<Merge>, CompileError> {
-        let ids = self.ids();
+        let (ids, special) = (self.ids(), self.special());
         let id = |piece: &str| {
             ids.get(piece).copied().ok_or_else(|| CompileError::UnknownToken {
                 role: "the merge part",
@@ -145,7 +152,11 @@ impl Builder {
         for (rank, (left, right)) in (0..).zip(&self.merges) {
             // The right piece loses the mark of a piece inside a word.
             let tail = right.get(prefix.len()..).unwrap_or_default();
-            let merged = id(&format!("{left}{tail}"))?;
+            let merged = format!("{left}{tail}");
+            if special.contains(merged.as_str()) && is_marker(&merged) {
+                continue;
+            }
+            let merged = id(&merged)?;
             let (left, right) = (id(left)?, id(right)?);
             merges.insert((left, right), Merge { left, right, rank, merged });
         }
@@ -200,12 +211,16 @@ impl Builder {
             None => (text.as_bytes().to_vec(), !byte_level),
         };
         let ids = self.ids();
+        let special = self.special();
         for (id, text) in self.vocab.iter().enumerate() {
             let Some(text) = text else { continue };
             let (bytes, findable) = stored(text);
             let indexed =
                 findable && !text.is_empty() && ids.get(text.as_str()) == Some(&(id as u32));
-            pieces[id] = Piece { bytes, flags: 0, indexed };
+            let is_special = special.contains(text.as_str());
+            let indexed = indexed && !(is_special && is_marker(text));
+            let flags = if is_special { flags::SPECIAL } else { 0 };
+            pieces[id] = Piece { bytes, flags, indexed };
         }
         for token in &self.added {
             let piece = &mut pieces[token.id as usize];
@@ -227,6 +242,13 @@ impl Builder {
         }
         self.ranks = ranks;
     }
+}
+
+/// Whether a special token must not come out of the model: text that spells it is text unless the
+/// caller asks for special tokens, and then they are cut out before. Single characters and the
+/// names of bytes stay, since the model needs them for ordinary text.
+fn is_marker(special: &str) -> bool {
+    special.chars().nth(1).is_some() && !special.starts_with("<0x")
 }
 
 fn resized<T: Clone>(mut values: Vec<T>, len: usize, fill: T) -> Vec<T> {
