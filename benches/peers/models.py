@@ -62,7 +62,8 @@ def kinglet_file(kinglet, name, source, kind):
     """Converted anew each time: the format may have changed since the last run."""
     target = CACHE / "models" / f"{name}.{kind}.kinglet"
     try:
-        done = subprocess.run([kinglet, "quantize", source, "-o", target, "--type", kind],
+        done = subprocess.run([kinglet, "quantize", source, "-o", target, "--type", kind,
+                               "--force"],
                               capture_output=True, text=True)
     except OSError as error:
         print(f"{kinglet}: {error}", file=sys.stderr)
