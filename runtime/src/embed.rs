@@ -3,7 +3,7 @@
 use kinglet_formats::spec::{Head, Pooling};
 
 use crate::error::Error;
-use crate::forward::{Batch, Scratch};
+use crate::forward::{Batch, Scratch, check_finite};
 use crate::kv_cache::KvCache;
 use crate::model::Model;
 use crate::tokenizer::EncodeOptions;
@@ -101,6 +101,7 @@ impl Embedder {
             self.run(model)?;
             for (rows, &text) in self.batch.sequences.iter().zip(rest) {
                 vectors[text] = self.pool(rows.clone(), model.network().hidden_size);
+                check_finite("vectors", &vectors[text])?;
             }
             rest = &rest[n..];
         }

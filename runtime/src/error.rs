@@ -115,7 +115,12 @@ pub enum Error {
         /// The panic's message.
         message: String,
     },
-    /// The model gave NaN or infinite logits.
-    #[error("the model computed {0} logits; the file may be damaged: run `kinglet verify`")]
-    NotFinite(&'static str),
+    /// The model gave NaN or infinite results.
+    #[error(
+        "the model's {what} are not finite numbers; the file may be damaged: run `kinglet verify`"
+    )]
+    NotFinite {
+        /// Which results.
+        what: &'static str,
+    },
 }

@@ -8,19 +8,12 @@ use super::reader::{KingletFile, View};
 impl KingletFile {
     /// Reads the whole data section and checks every hash and every byte of padding.
     /// `progress` is told the bytes done and the bytes in all: twice the data section, since the
-    /// hashes of its parts and those of the tensors are checked one after the other.
+    /// hashes of the tensors and those of the chunks are checked one after the other.
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), KingletError> {
         let data = self.section(Section::Data);
         let (mut done, total) = (0, 2 * data.len() as u64);
         progress(done, total);
-        let table = self.section(Section::ChunkTable).chunks_exact(blake3::OUT_LEN);
-        for (chunk, (bytes, hash)) in data.chunks(CHUNK).zip(table).enumerate() {
-            if blake3::hash(bytes).as_bytes() != hash {
-                return Err(KingletError::Chunk { chunk });
-            }
-            done += bytes.len() as u64;
-            progress(done, total);
-        }
+        // Tensors first: a damaged one is told by its name.
         let mut end = data.len();
         for (i, tensor) in self.tensors().iter().enumerate().rev() {
             let start = tensor.planes.first().map_or(end, |plane| plane.start);
@@ -29,6 +22,14 @@ impl KingletFile {
             done += (end - start) as u64;
             progress(done, total);
             end = start;
+        }
+        let table = self.section(Section::ChunkTable).chunks_exact(blake3::OUT_LEN);
+        for (chunk, (bytes, hash)) in data.chunks(CHUNK).zip(table).enumerate() {
+            if blake3::hash(bytes).as_bytes() != hash {
+                return Err(KingletError::Chunk { chunk });
+            }
+            done += bytes.len() as u64;
+            progress(done, total);
         }
         Ok(())
     }

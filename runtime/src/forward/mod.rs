@@ -176,7 +176,7 @@ impl Step<'_> {
         if let Some(cap) = head.soft_cap {
             out.iter_mut().for_each(|x| *x = cap * (*x / cap).tanh());
         }
-        Ok(())
+        check_finite("logits", out)
     }
 
     fn embed(&mut self, ctx: &Context<'_>, batch: &Batch) {
@@ -288,6 +288,12 @@ impl Step<'_> {
             x.copy_from_slice(block);
         }
     }
+}
+
+/// An error unless all `values` are finite. In integers, so that it costs next to nothing.
+pub(crate) fn check_finite(what: &'static str, values: &[f32]) -> Result<(), Error> {
+    let largest = values.iter().fold(0, |max: u32, x| max.max(x.abs().to_bits()));
+    if largest < f32::INFINITY.to_bits() { Ok(()) } else { Err(Error::NotFinite { what }) }
 }
 
 /// `out = norm(x)`, row by row of `[m][width]`.

@@ -1,0 +1,249 @@
+//! The built command on small random checkpoints: results, exit codes and messages.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use kinglet_tests::tiny;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A converted checkpoint and an empty cache, deleted afterwards.
+struct Place {
+    folder: TempDir,
+    model: PathBuf,
+}
+
+fn place(family: &str) -> Place {
+    let folder = tiny::checkpoint(family);
+    let model = folder.path().join("model.kinglet");
+    let place = Place { folder, model };
+    let checkpoint = place.folder.path().to_str().unwrap();
+    let out = place.run(&["quantize", checkpoint, "-o", place.model()]);
+    assert!(out.status.success(), "{}", stderr(&out));
+    place
+}
+
+impl Place {
+    fn model(&self) -> &str {
+        self.model.to_str().unwrap()
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
+        command.args(arguments).env("KINGLET_CACHE", self.folder.path().join("cache"));
+        command.env_remove("KINGLET_ISA").stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Standard output of a command that must succeed, as JSON.
+    fn json(&self, arguments: &[&str]) -> Value {
+        let out = self.run(arguments);
+        assert!(out.status.success(), "{arguments:?}: {}", stderr(&out));
+        serde_json::from_slice(&out.stdout).unwrap()
+    }
+
+    /// The message of a command that must fail with `code`.
+    fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let out = self.run(arguments);
+        let message = stderr(&out);
+        assert_eq!(out.status.code(), Some(code), "{arguments:?}: {message}");
+        assert!(!message.contains("panicked") && !message.contains("RUST_BACKTRACE"), "{message}");
+        message
+    }
+}
+
+fn stderr(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stderr).into_owned()
+}
+
+#[test]
+fn generating_verbs() {
+    let place = place("llama");
+    let out = place.run(&["run", place.model(), "--raw", "-n", "5", "--temp", "0", "ab"]);
+    assert!(out.status.success(), "{}", stderr(&out));
+    assert!(stderr(&out).contains("tok/s"), "{}", stderr(&out));
+    let again = place.run(&["run", place.model(), "--raw", "-q", "-n", "5", "--temp", "0", "ab"]);
+    assert_eq!(again.stdout, out.stdout);
+
+    let rows = place.json(&[
+        "bench",
+        place.model(),
+        "-p",
+        "8",
+        "-n",
+        "4",
+        "-t",
+        "1,2",
+        "-r",
+        "2",
+        "-o",
+        "json",
+    ]);
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        assert!(row["test"] == "pp8" || row["test"] == "tg4");
+        for key in ["threads", "tok_s", "tok_s_sd", "gb_s"] {
+            assert!(row[key].is_number(), "{key} in {row}");
+        }
+        assert!(row["kernels"].is_string());
+    }
+
+    let text = place.path("text.txt");
+    std::fs::write(&text, "abc def ".repeat(60)).unwrap();
+    let scores = place.json(&[
+        "perplexity",
+        place.model(),
+        "-f",
+        &text,
+        "-c",
+        "32",
+        "--kl-base",
+        place.model(),
+        "-o",
+        "json",
+    ]);
+    assert!(scores["perplexity"].as_f64().unwrap() > 1.0);
+    assert!(scores["tokens"].as_u64().unwrap() > 0);
+    assert!(scores["kl_mean"].as_f64().unwrap().abs() < 1e-9);
+    assert_eq!(scores["same_top"].as_f64().unwrap(), 1.0);
+}
+
+#[test]
+fn looking_verbs() {
+    let place = place("bert");
+    let vectors = place.json(&["embed", place.model(), "a", "b c", "-o", "json"]);
+    assert_eq!(vectors["embeddings"].as_array().unwrap().len(), 2);
+    let tokens = place.json(&["tokenize", place.model(), "a b", "-o", "json"]);
+    let (ids, pieces) = (tokens["ids"].as_array().unwrap(), tokens["pieces"].as_array().unwrap());
+    assert!(!ids.is_empty() && ids.len() == pieces.len());
+    let shown = place.json(&["show", place.model(), "-o", "json"]);
+    assert!(shown["spec"].is_object() && shown["tensors"].is_array(), "{shown}");
+    assert!(place.run(&["verify", place.model()]).status.success());
+    assert!(place.run(&["models"]).status.success());
+    for verb in [
+        "run",
+        "chat",
+        "quantize",
+        "show",
+        "verify",
+        "tokenize",
+        "embed",
+        "bench",
+        "perplexity",
+        "models",
+    ] {
+        let out = place.run(&[verb, "--help"]);
+        assert!(out.status.success());
+        let help = String::from_utf8(out.stdout).unwrap();
+        assert!(help.contains(&format!("kinglet {verb}")), "{verb} has no example:\n{help}");
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let place = place("llama");
+    let model = place.model();
+    let empty = place.path("empty.kinglet");
+    std::fs::write(&empty, "").unwrap();
+    let text = place.path("notes.txt");
+    std::fs::write(&text, "just text").unwrap();
+    let damaged = place.path("damaged.kinglet");
+    let mut bytes = std::fs::read(model).unwrap();
+    let middle = bytes.len() * 3 / 4;
+    bytes[middle] ^= 1;
+    std::fs::write(&damaged, &bytes).unwrap();
+    let cut = place.path("cut.kinglet");
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+
+    assert!(place.fails(1, &["run", "smolm2-135", "x"]).contains("smollm2-135m"));
+    assert!(place.fails(1, &["run", "no/such/file.kinglet", "x"]).contains("no/such/file.kinglet"));
+    for file in [&empty, &text, &cut] {
+        let name = Path::new(file).file_name().unwrap().to_str().unwrap();
+        assert!(place.fails(1, &["run", file, "x"]).contains(name), "{file}");
+    }
+    assert!(place.fails(1, &["verify", &damaged]).contains("tensor"));
+    assert!(place.fails(1, &["embed", model, "x"]).contains("embed"));
+    place.fails(1, &["run", model, "--raw", "--temp=-1", "x"]);
+    place.fails(1, &["run", model, "--raw", "--top-p", "2", "x"]);
+    place.fails(1, &["run", model, "-f", "no/such/prompt.txt"]);
+    let long = "abc ".repeat(5000);
+    place.fails(1, &["run", model, "--raw", &long]);
+    place.fails(2, &["run", model, "--no-such-option"]);
+    place.fails(2, &["no-such-verb"]);
+    // An existing file is not overwritten unasked, an input never.
+    let checkpoint = place.folder.path().to_str().unwrap();
+    let before = std::fs::read(model).unwrap();
+    place.fails(1, &["quantize", checkpoint, "-o", model]);
+    let weights = place.path("model.safetensors");
+    let original = std::fs::read(&weights).unwrap();
+    place.fails(1, &["quantize", checkpoint, "-o", &weights, "--force"]);
+    assert_eq!(std::fs::read(model).unwrap(), before);
+    assert_eq!(std::fs::read(&weights).unwrap(), original);
+}
+
+#[test]
+fn prompts_come_from_standard_input_too() {
+    let place = place("qwen3");
+    let mut command = place.command(&["run", place.model(), "--raw", "-q", "-n", "3"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"abc").unwrap();
+    assert!(child.wait_with_output().unwrap().status.success());
+}
+
+/// What becomes of a catalog model when `pip` is a program that does this.
+#[cfg(unix)]
+fn with_pip(script: Option<&str>) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    if let Some(script) = script {
+        for name in ["python3", "python", "pip", "pip3"] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+    let out = Command::new(env!("CARGO_BIN_EXE_kinglet"))
+        .args(["run", "smollm2-135m", "x"])
+        .env("KINGLET_CACHE", folder.path().join("cache"))
+        .env("PATH", folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
+    let cached = walk(&folder.path().join("cache"));
+    assert!(!cached.iter().any(|path| path.contains("gguf")), "{cached:?}");
+    stderr(&out)
+}
+
+#[cfg(unix)]
+fn walk(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| match path.is_dir() {
+            true => walk(&path),
+            false => vec![path.to_str().unwrap().to_owned()],
+        })
+        .collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn fetching_without_pip_or_network_says_what_to_do() {
+    assert!(with_pip(None).contains("pip"));
+    let message = with_pip(Some("echo 'could not connect' >&2; exit 1"));
+    assert!(message.contains("could not connect"), "{message}");
+    // A wheel that is not the one the catalog means.
+    with_pip(Some("exit 0"));
+}
