@@ -9,7 +9,7 @@ fuzz_target!(|data: &[u8]| {
     for parse_special in [false, true] {
         let options = EncodeOptions { add_special: true, parse_special };
         let tokens = tokenizer.encode("Héllo  wörld, 12345!\n\t<s> e\u{301} \u{4f60}\u{597d}", options);
-        let _ = tokenizer.decode(&tokens);
+        let _ = tokenizer.decode(&tokens, parse_special);
     }
     for token in [0, 1, 255, u32::MAX] {
         let _ = tokenizer.token(token);
