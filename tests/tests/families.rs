@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail and tell")]
 
 use kinglet::{GenerateOptions, Model, ModelOptions};
-use kinglet_quantize::{Options, Source, WeightType, quantize};
+use kinglet_quantize::{Group, Options, Source, WeightType, quantize};
 use kinglet_tests::tiny::{self, Golden};
 
 /// Largest error relative to the reference's standard deviation. fp16 weights and cached keys and
@@ -19,10 +19,14 @@ struct Converted {
 }
 
 fn convert(family: &str, dtype: WeightType, options: &ModelOptions) -> Converted {
+    convert_with(family, &Options { dtype, ..Options::default() }, options)
+}
+
+fn convert_with(family: &str, conversion: &Options, options: &ModelOptions) -> Converted {
     let folder = tiny::checkpoint(family);
     let path = folder.path().join("model.kinglet");
     let source = Source::open(folder.path()).unwrap();
-    quantize(&source, &Options { dtype, ..Options::default() }, &path, &mut ()).unwrap();
+    quantize(&source, conversion, &path, &mut ()).unwrap();
     let model = Model::open_with(&path, options).unwrap();
     Converted { model, golden: tiny::golden(family), _folder: folder }
 }
@@ -69,6 +73,23 @@ fn decoders_match_the_reference() {
             println!("{family} {dtype}: prefill {prefill:.5}, decode {decode:.5}");
             assert!(prefill < tolerance, "{family} {dtype}: prefill is off by {prefill}");
             assert!(decode < tolerance, "{family} {dtype}: decode is off by {decode}");
+        }
+    }
+}
+
+#[test]
+fn every_group_and_mixed_weights_match_the_reference() {
+    let groups = [Group::G32, Group::G128, Group::Row].map(|group| (group, Vec::new()));
+    let mixed = (Group::G64, vec!["*.k_proj.*".to_owned(), "*.down_proj.*".to_owned()]);
+    for (group, keep_f16) in groups.into_iter().chain([mixed]) {
+        let conversion = Options { group, keep_f16: keep_f16.clone(), ..Options::default() };
+        for family in ["llama", "gemma3"] {
+            let options = ModelOptions::default();
+            let Converted { model, golden, .. } = convert_with(family, &conversion, &options);
+            let prefill = error(&prefill_logits(&model, &golden.tokens), &golden.logits);
+            let decode = error(&decode_logits(&model, &golden.tokens), &golden.logits);
+            println!("{family} {group} {keep_f16:?}: prefill {prefill:.5}, decode {decode:.5}");
+            assert!(prefill.max(decode) < INT8_TOLERANCE, "{family} {group}: {prefill} {decode}");
         }
     }
 }

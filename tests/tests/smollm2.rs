@@ -130,17 +130,22 @@ fn int8_files_are_small() {
 }
 
 #[test]
-fn every_kernel_set_says_the_same() {
+fn every_kernel_set_and_number_of_threads_says_the_same() {
     let path = real::converted("smollm2", "smollm2-135m", WeightType::Int8);
-    let run = |set: &str| {
-        let model = Model::open_with(&path, &ModelOptions::default().kernels(set)).unwrap();
+    let run = |set: &str, threads: usize| {
+        let options = ModelOptions::default().kernels(set).threads(threads);
+        let model = Model::open_with(&path, &options).unwrap();
         let mut session = model.session().unwrap();
         session.feed(&references::llama_cpp("smollm2").chat[0].prompt_ids).unwrap();
         session.logits().to_vec()
     };
-    let scalar = run("scalar");
+    let scalar = run("scalar", 2);
     for set in kinglet::kernels::available() {
-        assert!(run(set.name) == scalar, "{} differs from scalar", set.name);
+        assert!(run(set.name, 2) == scalar, "{} differs from scalar", set.name);
+    }
+    let best = kinglet::kernels::available()[0].name;
+    for threads in [1, 3, 8] {
+        assert!(run(best, threads) == scalar, "{threads} threads differ from 2");
     }
 }
 
