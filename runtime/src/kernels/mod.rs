@@ -12,6 +12,8 @@
 
 mod elementwise;
 mod lengths;
+#[cfg(target_arch = "x86_64")]
+mod product;
 mod scalar;
 mod select;
 mod tile;

@@ -7,10 +7,9 @@
 
 mod avx2;
 mod avx512vnni;
-mod product;
 
 use super::Kernels;
-use product::{F16Product, I8Product, balanced};
+use super::product::{F16Product, I8Product, balanced};
 
 /// Adds the sets this processor can run, best first.
 pub(super) fn detect(sets: &mut Vec<&'static Kernels>) {

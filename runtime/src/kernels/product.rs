@@ -1,6 +1,6 @@
 //! How a matrix product is cut into tiles.
 
-use crate::kernels::{F16Panels, FloatRows, I8Panels, QuantizedRows, TileMut};
+use super::{F16Panels, FloatRows, I8Panels, QuantizedRows, TileMut};
 use half::f16;
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use std::ops::Range;
 const BLOCK_BYTES: usize = 256 * 1024;
 
 /// The planes of an int8 product as pointers; lengths were checked when it was made.
-pub(in crate::kernels::x86) struct I8Product {
+pub(super) struct I8Product {
     data: *const i8,
     scales: *const f16,
     /// Groups of k.
@@ -75,7 +75,7 @@ impl I8Product {
 }
 
 /// The planes of an fp16 product as pointers; lengths were checked when it was made.
-pub(in crate::kernels::x86) struct F16Product {
+pub(super) struct F16Product {
     data: *const f16,
     /// Elements from panel to panel.
     pub(super) panel_stride: usize,
