@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use kinglet::{Answer, FinishReason, Generation, Model};
+use kinglet::{Answer, FinishReason, Generation, GenerationState, Model};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -17,7 +17,7 @@ pub(crate) enum Stream<'a> {
     Chat(Answer<'a>),
 }
 
-impl<'a> Stream<'a> {
+impl Stream<'_> {
     fn advance(&mut self) -> Result<Option<&str>, kinglet::Error> {
         match self {
             Self::Text(generation) => generation.advance(),
@@ -25,9 +25,9 @@ impl<'a> Stream<'a> {
         }
     }
 
-    fn generation(&self) -> &Generation<'a> {
+    fn generation(&self) -> &GenerationState {
         match self {
-            Self::Text(generation) => generation,
+            Self::Text(generation) => generation.state(),
             Self::Chat(answer) => answer.generation(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -123,6 +123,39 @@ impl std::fmt::Debug for Bytes {
             .field("len", &self.len())
             .field("is_mapped", &self.is_mapped())
             .finish()
+    }
+}
+
+/// Bytes to be filled before they are shared, aligned like [`Bytes`].
+pub struct BytesMut {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl BytesMut {
+    /// `len` zeros, or `None` where memory does not suffice.
+    pub fn zeroed(len: usize) -> Option<Self> {
+        let lines = bytemuck::allocation::try_zeroed_vec(len.div_ceil(ALIGNMENT)).ok()?;
+        Some(Self { lines, len })
+    }
+
+    /// Makes them immutable, without a copy.
+    pub fn freeze(self) -> Bytes {
+        Bytes::held(self.lines, self.len)
+    }
+}
+
+impl Deref for BytesMut {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.lines)[..self.len]
+    }
+}
+
+impl DerefMut for BytesMut {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
     }
 }
 

@@ -1,7 +1,7 @@
 //! A conversation: messages through the file's template, each turn computed once.
 
 use crate::error::Error;
-use crate::generate::{GenerateOptions, Generation};
+use crate::generate::{GenerateOptions, GenerationState};
 use crate::session::Session;
 use crate::template::{ChatTemplate, Message};
 use crate::tokenizer::{EncodeOptions, Tokenizer};
@@ -66,6 +66,18 @@ impl Chat {
         self.messages.push(message);
     }
 
+    /// Puts a system message in the first place, instead of one that is there; an empty text takes
+    /// it away.
+    pub fn set_system(&mut self, content: impl Into<String>) {
+        if self.messages.first().is_some_and(|first| first.role == "system") {
+            self.messages.remove(0);
+        }
+        let message = Message::new("system", content);
+        if !message.content.is_empty() {
+            self.messages.insert(0, message);
+        }
+    }
+
     /// Starts over.
     pub fn reset(&mut self) {
         self.messages.clear();
@@ -98,25 +110,40 @@ impl Chat {
         content: impl Into<String>,
         options: &GenerateOptions,
     ) -> Result<Answer<'_>, Error> {
+        let state = self.begin(content, options)?;
+        Ok(Answer { chat: self, state })
+    }
+
+    /// As [`Chat::say`], by the state alone, for owners who keep both side by side. Hand it to
+    /// [`Chat::end`] at last, or the answer will not be part of the conversation.
+    ///
+    /// # Errors
+    /// As [`Chat::say`].
+    pub fn begin(
+        &mut self,
+        content: impl Into<String>,
+        options: &GenerateOptions,
+    ) -> Result<AnswerState, Error> {
         self.messages.push(Message::new("user", content));
-        let prepared = self.prepare();
-        let started = match prepared {
-            Ok((text, tokens)) => {
-                self.session.generate_from(tokens, options).map(|generation| (text, generation))
-            }
-            Err(error) => Err(error),
-        };
-        match started {
-            Ok((text, generation)) => {
-                self.held = text;
-                let Self { messages, held, .. } = self;
-                Ok(Answer { generation, messages, held, text: String::new() })
-            }
-            Err(error) => {
-                self.messages.pop();
-                Err(error)
-            }
+        let begun = self.prepare().and_then(|(text, tokens)| {
+            let generation = self.session.begin(&tokens, options)?;
+            self.held = text;
+            Ok(AnswerState { generation, text: String::new(), ended: false })
+        });
+        if begun.is_err() {
+            self.messages.pop();
         }
+        begun
+    }
+
+    /// Adds what has been said of an answer to the conversation, once. An answer that something
+    /// else has taken the place of is dropped.
+    pub fn end(&mut self, answer: &mut AnswerState) {
+        if !answer.ended && answer.generation.belongs_to(&self.session) {
+            self.held.push_str(&answer.text);
+            self.messages.push(Message::new("assistant", &*answer.text));
+        }
+        answer.ended = true;
     }
 
     /// Brings the session to where the new prompt departs from what it holds; returns the whole
@@ -132,15 +159,8 @@ impl Chat {
             return Ok((text, tokens));
         }
         let tokens = encode(tokenizer, &text);
-        let same = self.session.tokens().iter().zip(&tokens).take_while(|(a, b)| a == b).count();
-        // The last token is always fed, for its logits.
-        let keep = same.min(tokens.len().saturating_sub(1));
-        let (wanted, context_length) = (tokens.len() - keep, self.session.context_length());
-        if wanted > context_length - keep {
-            return Err(Error::ContextFull { used: keep, wanted, context_length });
-        }
+        let keep = self.session.keep_prefix(&tokens)?;
         self.held.clear();
-        self.session.truncate(keep);
         Ok((text, tokens[keep..].to_vec()))
     }
 
@@ -179,26 +199,54 @@ fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
 
 /// The assistant's answer in the making; when it is dropped, what has been said of it becomes
 /// part of the conversation.
+#[derive(Debug)]
 pub struct Answer<'a> {
-    generation: Generation<'a>,
-    messages: &'a mut Vec<Message>,
-    held: &'a mut String,
-    text: String,
+    chat: &'a mut Chat,
+    state: AnswerState,
 }
 
-impl std::fmt::Debug for Answer<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer").field("text", &self.text).finish_non_exhaustive()
+impl Answer<'_> {
+    /// The next piece of text, see [`crate::Generation::advance`].
+    ///
+    /// # Errors
+    /// As [`crate::Generation::advance`].
+    pub fn advance(&mut self) -> Result<Option<&str>, Error> {
+        self.state.advance(self.chat)
+    }
+
+    /// The text so far.
+    pub fn text(&self) -> &str {
+        self.state.text()
+    }
+
+    /// Counts and the reason for the end.
+    pub fn generation(&self) -> &GenerationState {
+        self.state.generation()
     }
 }
 
-impl<'a> Answer<'a> {
-    /// The next piece of text, see [`Generation::advance`].
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        self.chat.end(&mut self.state);
+    }
+}
+
+/// An [`Answer`] without its conversation, see [`Chat::begin`].
+#[derive(Debug)]
+pub struct AnswerState {
+    generation: GenerationState,
+    text: String,
+    /// It has been made part of the conversation, or dropped.
+    ended: bool,
+}
+
+impl AnswerState {
+    /// As [`Answer::advance`], with the conversation it was begun in.
     ///
     /// # Errors
-    /// As [`Generation::advance`].
-    pub fn advance(&mut self) -> Result<Option<&str>, Error> {
-        let piece = self.generation.advance()?;
+    /// As [`Answer::advance`].
+    pub fn advance(&mut self, chat: &mut Chat) -> Result<Option<&str>, Error> {
+        let piece = self.generation.advance(&mut chat.session)?;
         if let Some(piece) = piece {
             self.text.push_str(piece);
         }
@@ -211,16 +259,8 @@ impl<'a> Answer<'a> {
     }
 
     /// Counts and the reason for the end.
-    pub fn generation(&self) -> &Generation<'a> {
+    pub fn generation(&self) -> &GenerationState {
         &self.generation
-    }
-}
-
-impl Drop for Answer<'_> {
-    fn drop(&mut self) {
-        let text = std::mem::take(&mut self.text);
-        self.held.push_str(&text);
-        self.messages.push(Message::new("assistant", text));
     }
 }
 

@@ -80,8 +80,50 @@ pub enum FinishReason {
 /// An answer in the making: an iterator of pieces of text, each of whole characters.
 ///
 /// The session can be used again when the generation is dropped, finished or not.
+#[derive(Debug)]
 pub struct Generation<'a> {
     session: &'a mut Session,
+    state: GenerationState,
+}
+
+impl<'a> Generation<'a> {
+    pub(crate) fn new(session: &'a mut Session, state: GenerationState) -> Self {
+        Self { session, state }
+    }
+
+    /// The next piece of text, borrowed until the next call, or `None` at the end. The first call
+    /// runs the prompt. Pieces may be empty while a character or a stop string is incomplete.
+    ///
+    /// # Errors
+    /// If a computation fails; the generation is over then.
+    pub fn advance(&mut self) -> Result<Option<&str>, Error> {
+        self.state.advance(self.session)
+    }
+
+    /// Counts and the reason for the end.
+    pub fn state(&self) -> &GenerationState {
+        &self.state
+    }
+
+    /// Number of prompt tokens.
+    pub fn prompt_tokens(&self) -> usize {
+        self.state.prompt_tokens()
+    }
+
+    /// Number of tokens generated so far.
+    pub fn generated_tokens(&self) -> usize {
+        self.state.generated_tokens()
+    }
+
+    /// Why the generation ended, once it has.
+    pub fn finish_reason(&self) -> Option<FinishReason> {
+        self.state.finish_reason()
+    }
+}
+
+/// A [`Generation`] without its session, for owners who keep both side by side. The session is
+/// handed to every call; once it has been used for something else, the generation is over.
+pub struct GenerationState {
     sampler: Sampler,
     stream: DecodeStream,
     stop: StopStrings,
@@ -90,12 +132,15 @@ pub struct Generation<'a> {
     max_tokens: usize,
     ignore_eos: bool,
     piece: String,
+    /// Where the session must stand, and the number of its generation.
+    position: usize,
+    serial: u64,
     finished: Option<FinishReason>,
 }
 
-impl std::fmt::Debug for Generation<'_> {
+impl std::fmt::Debug for GenerationState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Generation")
+        f.debug_struct("GenerationState")
             .field("n_prompt", &self.n_prompt)
             .field("n_generated", &self.n_generated)
             .field("finished", &self.finished)
@@ -103,10 +148,11 @@ impl std::fmt::Debug for Generation<'_> {
     }
 }
 
-impl<'a> Generation<'a> {
+impl GenerationState {
+    /// Appends `prompt` to `session`; nothing is computed yet.
     pub(crate) fn new(
-        session: &'a mut Session,
-        prompt: Vec<u32>,
+        session: &mut Session,
+        prompt: &[u32],
         options: &GenerateOptions,
     ) -> Result<Self, Error> {
         if prompt.is_empty() && session.position() == 0 {
@@ -115,7 +161,7 @@ impl<'a> Generation<'a> {
         let sampler_options = options.sampler(session.model());
         let sampler = Sampler::new(sampler_options, session.model().vocab_size())?;
         let stop = StopStrings::new(&options.stop)?;
-        session.append(&prompt)?;
+        session.append(prompt)?;
         let max_tokens = options.max_tokens.unwrap_or(usize::MAX);
         if options.max_tokens.is_some() {
             // Room for a bounded answer is made now, so that no token allocates.
@@ -130,22 +176,28 @@ impl<'a> Generation<'a> {
             max_tokens,
             ignore_eos: options.ignore_eos,
             piece: String::with_capacity(256),
+            position: session.position(),
+            serial: session.new_serial(),
             finished: None,
-            session,
         })
     }
 
-    /// The next piece of text, borrowed until the next call, or `None` at the end. The first call
-    /// runs the prompt. Pieces may be empty while a character or a stop string is incomplete.
+    /// As [`Generation::advance`], with the session it was begun in.
     ///
     /// # Errors
-    /// If a computation fails; the generation is over then.
-    pub fn advance(&mut self) -> Result<Option<&str>, Error> {
+    /// As [`Generation::advance`].
+    pub fn advance(&mut self, session: &mut Session) -> Result<Option<&str>, Error> {
         self.piece.clear();
         if self.finished.is_some() {
             return Ok(None);
         }
-        match self.step() {
+        if !self.belongs_to(session) {
+            self.finished = Some(FinishReason::Cancelled);
+            return Ok(None);
+        }
+        let step = self.step(session);
+        self.position = session.position();
+        match step {
             Ok(None) => Ok(Some(&self.piece)),
             Ok(Some(reason)) => {
                 self.finished = Some(reason);
@@ -180,22 +232,27 @@ impl<'a> Generation<'a> {
         self.finished
     }
 
+    /// Whether `session` stands where this generation left it.
+    pub(crate) fn belongs_to(&self, session: &Session) -> bool {
+        session.serial() == self.serial && session.position() == self.position
+    }
+
     /// Computes what is due, samples a token and appends its text to `piece`.
-    fn step(&mut self) -> Result<Option<FinishReason>, Error> {
+    fn step(&mut self, session: &mut Session) -> Result<Option<FinishReason>, Error> {
         if self.n_generated >= self.max_tokens {
             return Ok(Some(FinishReason::MaxTokens));
         }
-        let Some(token) = self.session.sample(&mut self.sampler)? else {
+        let Some(token) = session.sample(&mut self.sampler)? else {
             return Ok(Some(FinishReason::Cancelled));
         };
-        if !self.ignore_eos && self.session.model().is_eos(token) {
+        if !self.ignore_eos && session.model().is_eos(token) {
             return Ok(Some(FinishReason::Eos));
         }
-        if self.session.position() == self.session.context_length() {
+        if session.position() == session.context_length() {
             return Ok(Some(FinishReason::ContextFull));
         }
         self.n_generated += 1;
-        self.session.append(&[token])?;
+        session.append(&[token])?;
         let text = self.stream.push(token);
         Ok(self.stop.push(text, &mut self.piece).then_some(FinishReason::Stop))
     }

@@ -38,9 +38,9 @@ mod team;
 mod template;
 pub mod tokenizer;
 
-pub use chat::{Answer, Chat};
+pub use chat::{Answer, AnswerState, Chat};
 pub use error::Error;
-pub use generate::{FinishReason, GenerateOptions, Generation};
+pub use generate::{FinishReason, GenerateOptions, Generation, GenerationState};
 pub use model::{Model, ModelOptions};
 pub use sampler::{Sampler, SamplerOptions, argmax};
 pub use session::{CancelToken, Session};

@@ -34,6 +34,9 @@ pub struct ModelOptions {
     pub kernels: Option<String>,
     /// Read the file into memory instead of mapping it.
     pub read_into_memory: bool,
+    /// Take followers from rayon's global pool, not from a pool of the model's own: where only the
+    /// application can start threads, as on the web. One thread of it for each beyond the first.
+    pub global_pool: bool,
 }
 
 impl ModelOptions {
@@ -46,6 +49,12 @@ impl ModelOptions {
     /// Sets the kernel set by name.
     pub fn kernels(mut self, name: impl Into<String>) -> Self {
         self.kernels = Some(name.into());
+        self
+    }
+
+    /// Takes threads from rayon's global pool.
+    pub fn global_pool(mut self, yes: bool) -> Self {
+        self.global_pool = yes;
         self
     }
 
@@ -135,7 +144,7 @@ impl Model {
             None => default_threads(&file),
         };
         let network = Network::bind(&file, &file.meta().spec, threads)?;
-        let team = Team::new(threads)?;
+        let team = Team::new(threads, options.global_pool)?;
         let embedder = Mutex::new(None);
         Ok(Self(Arc::new(Inner { file, network, kernels, team, tokenizer, embedder })))
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Error;
 use crate::forward::{Batch, Scratch};
-use crate::generate::{GenerateOptions, Generation};
+use crate::generate::{GenerateOptions, Generation, GenerationState};
 use crate::kv_cache::KvCache;
 use crate::model::Model;
 use crate::sampler::Sampler;
@@ -30,6 +30,8 @@ pub struct Session {
     logits: Vec<f32>,
     context_length: usize,
     cancel: CancelToken,
+    /// Number of the last generation begun.
+    serial: u64,
 }
 
 impl std::fmt::Debug for Session {
@@ -91,6 +93,7 @@ impl Session {
             logits: vec![0.0; vocab_size],
             context_length,
             cancel: CancelToken::default(),
+            serial: 0,
             model,
         })
     }
@@ -283,8 +286,7 @@ impl Session {
         prompt: &str,
         options: &GenerateOptions,
     ) -> Result<Generation<'_>, Error> {
-        let encode = EncodeOptions { add_special: self.tokens.is_empty(), parse_special: false };
-        let tokens = self.model.tokenizer().encode(prompt, encode);
+        let tokens = self.encode(prompt, self.tokens.is_empty());
         self.generate_from(tokens, options)
     }
 
@@ -297,7 +299,62 @@ impl Session {
         prompt: Vec<u32>,
         options: &GenerateOptions,
     ) -> Result<Generation<'_>, Error> {
+        let state = self.begin(&prompt, options)?;
+        Ok(Generation::new(self, state))
+    }
+
+    /// Starts over with `prompt` and generates text, by the state alone. What the session holds of
+    /// the prompt already is not computed again.
+    ///
+    /// # Errors
+    /// As [`Session::generate`].
+    pub fn restart(
+        &mut self,
+        prompt: &str,
+        options: &GenerateOptions,
+    ) -> Result<GenerationState, Error> {
+        let tokens = self.encode(prompt, true);
+        let keep = self.keep_prefix(&tokens)?;
+        self.begin(&tokens[keep..], options)
+    }
+
+    /// Appends `prompt` and begins a generation.
+    pub(crate) fn begin(
+        &mut self,
+        prompt: &[u32],
+        options: &GenerateOptions,
+    ) -> Result<GenerationState, Error> {
         self.cancel.clear();
-        Generation::new(self, prompt, options)
+        GenerationState::new(self, prompt, options)
+    }
+
+    /// Truncates the session to the longest start that it shares with `tokens`, but for the last
+    /// of them, which is always fed, for its logits. Gives the number of tokens kept. The session
+    /// is unchanged if `tokens` do not fit the context.
+    pub(crate) fn keep_prefix(&mut self, tokens: &[u32]) -> Result<usize, Error> {
+        let same = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        let keep = same.min(tokens.len().saturating_sub(1));
+        let (wanted, context_length) = (tokens.len() - keep, self.context_length);
+        if wanted > context_length - keep {
+            return Err(Error::ContextFull { used: keep, wanted, context_length });
+        }
+        self.truncate(keep);
+        Ok(keep)
+    }
+
+    /// The number of the last generation begun in this session.
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Ends all earlier generations of this session.
+    pub(crate) fn new_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    fn encode(&self, prompt: &str, add_special: bool) -> Vec<u32> {
+        let options = EncodeOptions { add_special, parse_special: false };
+        self.model.tokenizer().encode(prompt, options)
     }
 }

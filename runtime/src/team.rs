@@ -34,9 +34,27 @@ const JOINED: u64 = OPEN - 1;
 /// Threads for the steps of a model. Entered by one step at a time.
 pub(crate) struct Team {
     shared: Arc<Shared>,
-    followers: Option<rayon::ThreadPool>,
+    followers: Followers,
     n_threads: usize,
     entry: Mutex<()>,
+}
+
+/// Where the followers come from.
+enum Followers {
+    None,
+    Own(rayon::ThreadPool),
+    /// Threads of rayon's global pool.
+    Global,
+}
+
+impl Followers {
+    fn spawn(&self, work: impl FnOnce() + Send + 'static) {
+        match self {
+            Self::None => {}
+            Self::Own(pool) => pool.spawn(work),
+            Self::Global => rayon::spawn(work),
+        }
+    }
 }
 
 /// A region's work with its types erased: `run(context, worker, item)`.
@@ -75,11 +93,12 @@ unsafe impl Sync for Shared {}
 
 impl Team {
     /// A team of `n_threads`, the calling thread of each step included.
-    pub(crate) fn new(n_threads: usize) -> Result<Self, Error> {
+    pub(crate) fn new(n_threads: usize, global_pool: bool) -> Result<Self, Error> {
         let n_threads = n_threads.max(1);
         let followers = match n_threads {
-            1 => None,
-            n => Some(
+            1 => Followers::None,
+            _ if global_pool => Followers::Global,
+            n => Followers::Own(
                 rayon::ThreadPoolBuilder::new()
                     .num_threads(n - 1)
                     .thread_name(|i| format!("kinglet-{}", i + 1))
@@ -128,11 +147,11 @@ impl Crew<'_> {
 
     /// Calls `work(worker, item)` once for each item below `n_items`, on any thread, in any order.
     pub(crate) fn for_each<F: Fn(usize, usize) + Sync>(&self, n_items: usize, work: F) {
-        let Some(pool) = self.team.followers.as_ref().filter(|_| n_items > 1) else {
+        if n_items <= 1 || matches!(self.team.followers, Followers::None) {
             (0..n_items).for_each(|item| work(0, item));
             return;
-        };
-        self.muster(pool);
+        }
+        self.muster();
         let shared = &*self.team.shared;
 
         // SAFETY: called with `context` pointing at a live `F`, see `Job::run`.
@@ -285,12 +304,12 @@ impl Crew<'_> {
     }
 
     /// Wakes followers that have gone to sleep.
-    fn muster(&self, pool: &rayon::ThreadPool) {
+    fn muster(&self) {
         let present = &self.team.shared.present.0;
         while present.load(Ordering::Relaxed) < self.team.n_threads - 1 {
             present.fetch_add(1, Ordering::Relaxed);
             let shared = Arc::clone(&self.team.shared);
-            pool.spawn(move || shared.follow());
+            self.team.followers.spawn(move || shared.follow());
         }
     }
 }
@@ -447,8 +466,8 @@ mod tests {
 
     #[test]
     fn every_item_runs_once_on_any_team() {
-        for n_threads in [1, 2, 3, 8] {
-            let team = Team::new(n_threads).unwrap();
+        for (n_threads, global_pool) in [(1, true), (1, false), (2, true), (2, false), (8, false)] {
+            let team = Team::new(n_threads, global_pool).unwrap();
             for n_items in [0, 1, 2, 7, 1000] {
                 let counts: Vec<AtomicUsize> = (0..n_items).map(|_| AtomicUsize::new(0)).collect();
                 team.enter(|crew| {
@@ -467,7 +486,7 @@ mod tests {
 
     #[test]
     fn tiles_cover_the_matrix_once() {
-        let team = Team::new(3).unwrap();
+        let team = Team::new(3, false).unwrap();
         let columns = Columns::new(&[(20, 8), (5, 16)]);
         let mut out = vec![0.0; 7 * 25];
         let mut scratch = [(); 3];
@@ -489,7 +508,7 @@ mod tests {
     #[test]
     fn a_panic_becomes_an_error_and_the_team_lives_on() {
         for n_threads in [1, 2, 3] {
-            let team = Team::new(n_threads).unwrap();
+            let team = Team::new(n_threads, false).unwrap();
             for victim in [0, 63] {
                 let result = team.enter(|crew| {
                     crew.for_each(64, |_, item| assert_ne!(item, victim, "victim"));
@@ -509,7 +528,7 @@ mod tests {
 
     #[test]
     fn two_threads_may_enter_in_turn() {
-        let team = Team::new(2).unwrap();
+        let team = Team::new(2, false).unwrap();
         let total = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..2 {

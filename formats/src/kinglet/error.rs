@@ -229,6 +229,12 @@ pub enum KingletError {
         /// Number of the 4 MiB part.
         chunk: usize,
     },
+    /// There is no room for the file in memory.
+    #[error("the model needs {needed} bytes of memory, more than there are; use a smaller model")]
+    OutOfMemory {
+        /// Length of the file.
+        needed: u64,
+    },
     /// The machine stores numbers the other way round.
     #[error(".kinglet files are mapped and used in place, which needs a little-endian machine")]
     BigEndian,

@@ -10,7 +10,7 @@ use super::{ALIGNMENT, VERSION, foreign};
 pub(super) const MAGIC: [u8; 8] = *b"\x89KGL\r\n\x1a\n";
 
 /// Bytes of the header.
-pub(super) const HEADER: usize = 128;
+pub const HEADER: usize = 128;
 
 /// Place of the head hash inside the header.
 pub(super) const HASH: Range<usize> = 64..96;

@@ -1,5 +1,6 @@
 #![doc = include_str!("../../FORMAT.md")]
 
+mod download;
 mod error;
 mod foreign;
 mod header;
@@ -17,7 +18,9 @@ pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
 
+pub use download::Download;
 pub use error::{KingletError, Section, TensorProblem};
+pub use header::HEADER as HEADER_BYTES;
 pub use index::{NAME_BYTES, Role, Tensor};
 pub use meta::{EmbeddingLimits, General, Generation, InputFile, META_BYTES, Meta, Provenance};
 pub use reader::{KingletFile, View};

@@ -181,6 +181,6 @@ impl std::fmt::Debug for KingletFile {
 }
 
 /// Places as indices: the file is in memory, so they fit.
-fn in_memory(places: &Places) -> [Range<usize>; 5] {
+pub(super) fn in_memory(places: &Places) -> [Range<usize>; 5] {
     places.sections.clone().map(|s| s.start as usize..s.end as usize)
 }

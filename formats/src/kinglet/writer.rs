@@ -1,7 +1,7 @@
 //! Writes a file tensor by tensor, in bounded memory, and puts it in place only when complete.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -331,7 +331,7 @@ fn temporary_file(path: &Path, needed: u64) -> Result<NamedTempFile, KingletErro
     {
         // Temporary files are private by default; models get the usual permissions (less umask).
         use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o666));
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     builder.tempfile_in(folder(path)).map_err(|e| write_error(path, needed, e))
 }

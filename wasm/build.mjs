@@ -1,0 +1,147 @@
+// Builds the module's variants into wasm/pkg/VARIANT: `node wasm/build.mjs [VARIANT...]`.
+//
+// Takes the toolchain of rustup where it has the WebAssembly target (and, for threads, rust-src),
+// or else Debian's `rustc-web` and `rust-web-src`, whose standard library is compiled here.
+
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+
+const wasm = dirname(fileURLToPath(import.meta.url));
+const root = dirname(wasm);
+const built = join(root, "target", "wasm");
+const target = "wasm32-unknown-unknown";
+/** Most bytes of a variant's module, gzipped. */
+const budget = 1_000_000;
+
+const variants = {
+  simd128: { features: [] },
+  relaxed: { features: ["relaxed-simd"] },
+  "simd128-threads": { features: [], threads: true },
+  "relaxed-threads": { features: ["relaxed-simd"], threads: true },
+};
+
+function run(command, args, env = {}) {
+  execFileSync(command, args, { stdio: "inherit", cwd: root, env: { ...process.env, ...env } });
+}
+
+function output(command, args) {
+  return execFileSync(command, args, { cwd: root, encoding: "utf8" }).trim();
+}
+
+/** Which compiler builds a variant, and how it comes by its standard library and linker. */
+function toolchain(threads) {
+  const library = (sysroot) => join(sysroot, "lib/rustlib/src/rust/library");
+  const own = output("rustc", ["--print", "sysroot"]);
+  if (!threads && existsSync(join(own, "lib/rustlib", target))) {
+    return { env: {}, args: [], flags: [] };
+  }
+  const buildStd = ["-Z", "build-std=std,panic_abort"];
+  if (existsSync(library(own))) {
+    return { env: { RUSTC_BOOTSTRAP: "1" }, args: buildStd, flags: [] };
+  }
+  const debian = "/usr/bin/rustc";
+  if (existsSync(debian) && existsSync(library(output(debian, ["--print", "sysroot"])))) {
+    const host = /host: (.*)/.exec(output("rustc", ["-vV"]))[1];
+    const linker = join(own, "lib/rustlib", host, "bin/rust-lld");
+    const flags = existsSync(linker) ? ["-C", `linker=${linker}`] : [];
+    return { env: { RUSTC: debian, RUSTC_BOOTSTRAP: "1" }, args: buildStd, flags };
+  }
+  throw new Error(
+    `no compiler for ${target}${threads ? " with threads" : ""}; use one of\n` +
+      `  rustup target add ${target} && rustup component add rust-src\n` +
+      "  apt-get install --no-install-recommends rustc-web rust-web-src",
+  );
+}
+
+/** Compiles the crate and gives the path of the module. */
+function compile(name, { features, threads = false }) {
+  const { env, args, flags } = toolchain(threads);
+  const enabled = ["simd128", ...features, ...(threads ? ["atomics", "bulk-memory"] : [])];
+  const link = threads
+    ? [
+        "--shared-memory",
+        "--import-memory",
+        // The most a page may choose from: it creates the memory.
+        "--max-memory=4294967296",
+        ...["__wasm_init_tls", "__tls_size", "__tls_align", "__tls_base", "__heap_base"].map(
+          (symbol) => `--export=${symbol}`,
+        ),
+      ]
+    : [];
+  const rustflags = [
+    "-C",
+    `target-feature=${enabled.map((feature) => `+${feature}`).join(",")}`,
+    ...flags,
+    ...link.flatMap((argument) => ["-C", `link-arg=${argument}`]),
+  ];
+  // A folder for each set of flags, or they would compile the standard library by turns.
+  const folder = join(built, name);
+  const crate = ["-p", "kinglet-wasm", "--target", target, "--profile", "wasm", "--locked"];
+  const features_ = threads ? ["--features", "threads"] : [];
+  run("cargo", ["build", ...args, ...crate, ...features_], {
+    ...env,
+    CARGO_ENCODED_RUSTFLAGS: rustflags.join("\x1f"),
+    CARGO_TARGET_DIR: folder,
+  });
+  return join(folder, target, "wasm", "kinglet_wasm.wasm");
+}
+
+/** Writes the JavaScript side of a module, and the module made small, to wasm/pkg. */
+function bind(name, module) {
+  const manifest = join(wasm, "bindgen", "Cargo.toml");
+  const folder = join(built, "bindgen");
+  run("cargo", ["build", "--release", "--locked", "--manifest-path", manifest], {
+    CARGO_TARGET_DIR: folder,
+  });
+  const out = join(wasm, "pkg", name);
+  rmSync(out, { recursive: true, force: true });
+  mkdirSync(out, { recursive: true });
+  run(join(folder, "release", "kinglet-bindgen"), [module, out]);
+  return join(out, "kinglet_bg.wasm");
+}
+
+function optimise(module, { features, threads = false }) {
+  const optimiser = join(wasm, "node_modules", "binaryen", "bin", "wasm-opt");
+  if (!existsSync(optimiser)) {
+    throw new Error("no wasm-opt; run `npm install` in wasm/");
+  }
+  const enabled = [
+    ...["simd", "bulk-memory", "sign-ext", "mutable-globals", "nontrapping-float-to-int"],
+    ...["reference-types", "multivalue"],
+    ...features,
+    ...(threads ? ["threads"] : []),
+  ];
+  const small = `${module}.opt`;
+  run(process.execPath, [
+    optimiser,
+    module,
+    "-O3",
+    ...enabled.map((feature) => `--enable-${feature}`),
+    "-o",
+    small,
+  ]);
+  renameSync(small, module);
+}
+
+function report(name, module) {
+  const zipped = gzipSync(readFileSync(module), { level: 9 }).length;
+  const sizes = `${statSync(module).size} bytes, ${zipped} gzipped`;
+  console.log(`${name}: ${sizes} (at most ${budget})`);
+  if (zipped > budget) {
+    throw new Error(`${name} is over its size budget`);
+  }
+}
+
+const chosen = process.argv.slice(2);
+for (const name of chosen.length ? chosen : Object.keys(variants)) {
+  const variant = variants[name];
+  if (!variant) {
+    throw new Error(`no variant ${name}; there are ${Object.keys(variants).join(", ")}`);
+  }
+  const module = bind(name, compile(name, variant));
+  optimise(module, variant);
+  report(name, module);
+}

@@ -1,0 +1,60 @@
+//! Kinglet in the browser: the runtime's types with JavaScript names, and nothing else.
+//!
+//! ```text
+//! new Download(head: Uint8Array)                 first 128 bytes of the file
+//!   .length, .headLength, .verified: number      bytes
+//!   .pointer(): number                           where the file lies in the module's memory;
+//!                                                received bytes go to pointer() + offset
+//!   .verify(received: number): number            checks what is complete; bytes known to be right
+//!   .finish(threads: number): Model              consumes the download
+//! Model
+//!   .info(): ModelInfo
+//!   .generate(prompt: string, options?: GenerateOptions): Generation
+//!   .chat(contextLength?: number): Chat
+//!   .embed(texts: string[]): Float32Array[]
+//! Chat
+//!   .say(text: string, options?: GenerateOptions): Generation
+//!   .setSystem(text: string), .push(role: string, content: string), .reset()
+//!   .messages(): { role: string, content: string }[]
+//! Generation
+//!   .next(): string | undefined                  a piece, perhaps empty; undefined at the end
+//!   .finishReason: "eos" | "stop" | "max-tokens" | "context-full" | "cancelled" | undefined
+//!   .promptTokens, .generatedTokens: number
+//! kernelSet(): string
+//! initThreadPool(n: number): Promise<void>       in modules with threads, before `finish(n + 1)`
+//! ```
+//!
+//! Every object has `free()`. Errors are `Error` objects with a `code` (see `error.rs`) and the
+//! runtime's message. The memory of a module with threads is shared; it may grow with any call, so
+//! views of it are made anew after each.
+
+mod chat;
+mod download;
+mod error;
+mod generation;
+mod model;
+mod object;
+mod options;
+
+pub use chat::Chat;
+pub use download::Download;
+pub use generation::Generation;
+pub use model::Model;
+
+use wasm_bindgen::prelude::wasm_bindgen;
+#[cfg(feature = "threads")]
+pub use wasm_bindgen_rayon::init_thread_pool;
+
+/// Name of the kernel set that models in this module use.
+#[wasm_bindgen(js_name = kernelSet)]
+pub fn kernel_set() -> String {
+    kinglet::kernels::available()[0].name.to_owned()
+}
+
+/// A panic becomes a JavaScript error with its message; the module cannot be used afterwards.
+#[wasm_bindgen(start)]
+fn start() {
+    std::panic::set_hook(Box::new(|panic| {
+        wasm_bindgen::throw_val(error::new("internal", &panic.to_string()).into());
+    }));
+}

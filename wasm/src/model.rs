@@ -1,0 +1,109 @@
+//! Opened models.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use js_sys::{Array, Error, Float32Array, Object};
+use kinglet::Session;
+use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
+
+use crate::options::{self, JsOptions};
+use crate::{Chat, Generation, error, object};
+
+#[wasm_bindgen(typescript_custom_section)]
+const TYPES: &str = r#"
+/** What a model is and how it is run. */
+export interface ModelInfo {
+  name: string;
+  licence?: string;
+  generative: boolean;
+  chatTemplate: boolean;
+  layers: number;
+  hiddenSize: number;
+  vocabSize: number;
+  /** Tokens. */
+  contextLength: number;
+  /** Tokens of a text that `embed` takes in whole. */
+  embeddingTokens: number;
+  fileBytes: number;
+  /** Weight bytes read for each generated token. */
+  bytesPerToken: number;
+  kernelSet: string;
+  threads: number;
+}
+"#;
+
+/// A model in the module's memory. `free` gives its memory back once its chats and generations
+/// are freed too.
+#[wasm_bindgen]
+pub struct Model {
+    model: kinglet::Model,
+    /// The session of `generate`, made when it is first used.
+    session: Option<Rc<RefCell<Session>>>,
+}
+
+impl Model {
+    pub(crate) fn new(model: kinglet::Model) -> Self {
+        Self { model, session: None }
+    }
+}
+
+#[wasm_bindgen]
+impl Model {
+    /// What the model is and how it is run.
+    #[wasm_bindgen(unchecked_return_type = "ModelInfo")]
+    pub fn info(&self) -> Object {
+        let model = &self.model;
+        let (general, spec) = (&model.meta().general, &model.meta().spec);
+        let info = Object::new();
+        let set = |name: &str, value: JsValue| object::set(&info, name, value);
+        let count = |n: usize| JsValue::from(n as f64);
+        set("name", general.name.as_str().into());
+        if let Some(licence) = &general.license {
+            set("licence", licence.as_str().into());
+        }
+        set("generative", model.is_generative().into());
+        set("chatTemplate", model.has_chat_template().into());
+        set("layers", count(spec.stacks.iter().map(|stack| stack.layers.len()).sum()));
+        set("hiddenSize", count(spec.stacks.first().map_or(0, |stack| stack.hidden_size)));
+        set("vocabSize", count(model.vocab_size()));
+        set("contextLength", count(model.context_length()));
+        set("embeddingTokens", count(model.embedding_tokens()));
+        set("fileBytes", JsValue::from(model.file().file_len() as f64));
+        set("bytesPerToken", count(model.bytes_per_token()));
+        set("kernelSet", model.kernel_set().into());
+        set("threads", count(model.n_threads()));
+        info
+    }
+
+    /// Continues `prompt`. What the call before has computed of the same beginning is kept.
+    pub fn generate(&mut self, prompt: &str, options: JsOptions) -> Result<Generation, Error> {
+        let options = options::read(&options)?;
+        let session = match &self.session {
+            Some(session) => Rc::clone(session),
+            None => Rc::new(RefCell::new(self.model.session().map_err(error::from)?)),
+        };
+        let state = session.borrow_mut().restart(prompt, &options).map_err(error::from)?;
+        self.session = Some(Rc::clone(&session));
+        Ok(Generation::of_text(session, state))
+    }
+
+    /// A conversation of at most `context_length` tokens.
+    pub fn chat(&self, context_length: Option<usize>) -> Result<Chat, Error> {
+        let context_length = context_length.unwrap_or(self.model.context_length());
+        let session = self.model.session_with_context(context_length).map_err(error::from)?;
+        Ok(Chat::new(kinglet::Chat::new(session).map_err(error::from)?))
+    }
+
+    /// One vector per text, in order.
+    #[wasm_bindgen(unchecked_return_type = "Float32Array[]")]
+    pub fn embed(
+        &self,
+        #[wasm_bindgen(unchecked_param_type = "string[]")] texts: JsValue,
+    ) -> Result<Array, Error> {
+        let texts = options::strings(&texts)
+            .ok_or_else(|| error::new("invalid-option", "texts must be an array of strings"))?;
+        let vectors = self.model.embed(&texts).map_err(error::from)?;
+        Ok(vectors.iter().map(|vector| Float32Array::from(&vector[..])).collect())
+    }
+}
