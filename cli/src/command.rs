@@ -9,7 +9,9 @@ use clap::{Parser, Subcommand};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::say;
-use crate::verbs::{bench, chat, embed, models, perplexity, quantize, run, show, tokenize, verify};
+use crate::verbs::{
+    bench, chat, demo, embed, models, perplexity, quantize, run, show, tokenize, verify,
+};
 
 /// Runs foundation models on small machines.
 #[derive(Parser, Debug)]
@@ -39,6 +41,7 @@ enum Verb {
     Bench(bench::Arguments),
     Perplexity(perplexity::Arguments),
     Models(models::Arguments),
+    Demo(demo::Arguments),
 }
 
 /// Runs the command that the process was given. Exit codes: 0 for success, 1 for failure, 2 for
@@ -84,6 +87,7 @@ fn dispatch(verb: Verb) -> Result<(), Failure> {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Perplexity(arguments) => perplexity::run(&arguments),
         Verb::Models(arguments) => models::run(&arguments),
+        Verb::Demo(arguments) => demo::run(&arguments),
     }
 }
 

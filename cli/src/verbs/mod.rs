@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod chat;
+pub(crate) mod demo;
 pub(crate) mod embed;
 pub(crate) mod models;
 pub(crate) mod perplexity;

@@ -1,0 +1,133 @@
+// The conversation.
+
+const $ = (id) => document.getElementById(id);
+
+export class ChatPanel {
+  #model = null;
+  #chat = null;
+  #stop = null;
+  #onFacts;
+  #announce;
+
+  constructor({ onFacts, announce }) {
+    this.#onFacts = onFacts;
+    this.#announce = announce;
+    $('composer').onsubmit = (event) => {
+      event.preventDefault();
+      this.#say($('words').value.trim());
+    };
+    $('words').onkeydown = (event) => {
+      if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      $('composer').requestSubmit();
+    };
+    $('stop').onclick = () => this.#stop?.abort();
+    $('fresh').onclick = () => this.#startOver();
+    $('ideas').onclick = ({ target }) => target.closest('button') && this.#say(target.textContent);
+    document.addEventListener('keydown', ({ key }) => key === 'Escape' && this.#stop?.abort());
+  }
+
+  /** Talks with this model from now on. */
+  async use(model) {
+    await this.#model?.dispose();
+    this.#model = model;
+    this.#chat = model.chat();
+    $('log').replaceChildren();
+    for (const id of ['log', 'composer', 'ideas']) $(id).hidden = false;
+    $('words').focus();
+    await this.facts();
+  }
+
+  async facts() {
+    if (!this.#model) return this.#onFacts({});
+    const { name, kernelSet, threads, memoryBytes, last } = await this.#model.info();
+    const facts = { model: name, kernels: kernelSet, threads, memory: `${(memoryBytes / 1e6).toFixed(0)} MB` };
+    if (last?.tokensPerSecond) facts.speed = `${last.tokensPerSecond.toFixed(0)} tokens/s`;
+    this.#onFacts(facts);
+  }
+
+  async #startOver() {
+    this.#stop?.abort();
+    await this.#chat.reset();
+    $('log').replaceChildren();
+    $('ideas').hidden = false;
+    $('words').focus();
+  }
+
+  async #say(words) {
+    if (!words || this.#stop) return;
+    const stop = new AbortController();
+    this.#stop = stop;
+    $('words').value = '';
+    $('ideas').hidden = true;
+    this.#busy(true);
+    this.#add('user', words);
+    const answer = this.#add('model', '');
+    answer.classList.add('busy');
+    const start = performance.now();
+    let pieces = 0;
+    try {
+      const generation = this.#chat.say(words, { signal: stop.signal, maxTokens: 512 });
+      for await (const piece of generation) {
+        this.#whileAtEnd(() => answer.append(piece));
+        pieces += 1;
+      }
+      this.#speed(generation.stats);
+      this.#announce(`Kinglet: ${answer.textContent}`);
+    } catch (error) {
+      if (stop.signal.aborted) {
+        const seconds = (performance.now() - start) / 1000;
+        this.#note(`Stopped after ${pieces} pieces in ${seconds.toFixed(1)} s`);
+      } else {
+        const failure = document.createElement('span');
+        failure.className = 'failure';
+        failure.setAttribute('role', 'alert');
+        failure.textContent = error.message;
+        answer.append(failure);
+      }
+    } finally {
+      answer.classList.remove('busy');
+      this.#stop = null;
+      this.#busy(false);
+    }
+    await this.facts().catch(() => {});
+  }
+
+  #speed({ generatedTokens, tokensPerSecond, secondsToFirstToken }) {
+    const parts = [`${generatedTokens} tokens`];
+    if (tokensPerSecond) parts.push(`${tokensPerSecond.toFixed(0)} per second`);
+    parts.push(`the first after ${secondsToFirstToken.toFixed(2)} s`);
+    this.#note(parts.join(', '));
+  }
+
+  #note(text) {
+    const note = document.createElement('p');
+    note.className = 'speed';
+    note.textContent = text;
+    this.#whileAtEnd(() => $('log').append(note));
+  }
+
+  #add(who, text) {
+    const message = document.createElement('div');
+    message.className = `message ${who}`;
+    message.textContent = text;
+    $('log').append(message);
+    $('log').scrollTop = $('log').scrollHeight;
+    return message;
+  }
+
+  /** Changes the log and keeps its end in sight, unless the reader has scrolled away. */
+  #whileAtEnd(change) {
+    const log = $('log');
+    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+    change();
+    if (atEnd) log.scrollTop = log.scrollHeight;
+  }
+
+  #busy(yes) {
+    const focused = document.activeElement === $(yes ? 'send' : 'stop');
+    $('send').hidden = yes;
+    $('stop').hidden = !yes;
+    if (focused) $(yes ? 'stop' : 'words').focus();
+  }
+}

@@ -1,0 +1,70 @@
+// Bundles the package's scripts and the four builds of the engine into `dist/`, a file each, so
+// that a bundler or a plain server needs to know no more than their addresses.
+//
+//   node package/bundle.mjs BUILDS    BUILDS/VARIANT/ holds wasm-bindgen's output for each variant
+
+import { copyFile, mkdir, readFile, readdir, rm } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+
+import { build } from 'esbuild';
+
+import { VARIANTS } from './src/variant.js';
+
+const BUDGET = 1_000_000; // bytes, gzipped, of what a visitor downloads
+
+const here = dirname(fileURLToPath(import.meta.url));
+const builds = resolve(process.argv[2] ?? join(here, '../pkg'));
+const dist = join(here, 'dist');
+const options = { bundle: true, format: 'esm', target: 'es2022', outdir: dist, logLevel: 'warning', external: ['node:*'] };
+
+/** Our own helper in the place of wasm-bindgen-rayon's. */
+const threads = {
+  name: 'threads',
+  setup({ onResolve }) {
+    onResolve({ filter: /workerHelpers/ }, () => ({ path: join(here, 'src/threads.js') }));
+  },
+};
+
+await rm(dist, { recursive: true, force: true });
+await mkdir(dist, { recursive: true });
+await build({ ...options, entryPoints: ['index', 'worker'].map((name) => join(here, `src/${name}.js`)) });
+await build({ ...options, entryPoints: [join(here, 'src/node.js')], platform: 'node' });
+
+const own = (await gzipped('index.js')) + (await gzipped('worker.js'));
+let largest = 0;
+for (const variant of VARIANTS) {
+  const folder = join(builds, variant);
+  const names = await readdir(folder);
+  const wasm = names.find((name) => name.endsWith('_bg.wasm'));
+  const glue = JSON.stringify(join(folder, wasm.replace('_bg.wasm', '.js')));
+  let contents = `export * from ${glue}; export { default } from ${glue};`;
+  if (variant.endsWith('-threads')) {
+    const helper = JSON.stringify(join(here, 'src/threads.js'));
+    contents += `
+      import init, { wbg_rayon_start_worker } from ${glue};
+      import { serveIfThread } from ${helper};
+      export { onThreadFailure } from ${helper};
+      serveIfThread(init, wbg_rayon_start_worker);`;
+  }
+  await build({
+    ...options,
+    stdin: { contents, resolveDir: here, sourcefile: `${variant}.js` },
+    outdir: undefined,
+    outfile: join(dist, `${variant}.js`),
+    plugins: [threads],
+  });
+  await copyFile(join(folder, wasm), join(dist, `${variant}.wasm`));
+  const total = own + (await gzipped(`${variant}.js`)) + (await gzipped(`${variant}.wasm`));
+  largest = Math.max(largest, total);
+  console.log(`${variant.padEnd(16)} ${(total / 1000).toFixed(0)} kB gzipped, scripts included`);
+}
+if (largest > BUDGET) {
+  console.error(`a visitor would download ${largest} bytes, more than ${BUDGET}`);
+  process.exit(1);
+}
+
+async function gzipped(name) {
+  return gzipSync(await readFile(join(dist, name)), { level: 9 }).length;
+}

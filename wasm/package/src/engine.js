@@ -1,0 +1,196 @@
+// The worker's half: owns the engine and serves requests one after the other.
+
+import { KingletError, isFatal, pack } from './errors.js';
+import { assemble } from './loader.js';
+import { Progress } from './progress.js';
+import { FileSource, UrlSource } from './source.js';
+import { FolderFile, OpfsFile, storageError } from './store.js';
+import { candidates, defaultThreads } from './variant.js';
+
+const EMBED_BATCH = 16; // texts between two looks at the abort signal
+
+/** Serves requests; `host` brings `post`, `tick` and `loadVariant`. */
+export class Engine {
+  #host;
+  #aborts = new Map();
+  #queue = Promise.resolve();
+  #glue;
+  #memory;
+  #model;
+  #chats = new Map();
+  #facts = {};
+  #last = null;
+
+  constructor(host) {
+    this.#host = host;
+  }
+
+  /** Takes a message from the page. */
+  receive({ id, method, args, abort }) {
+    if (abort) {
+      this.#aborts.get(id)?.abort();
+      return;
+    }
+    const controller = new AbortController();
+    this.#aborts.set(id, controller);
+    this.#queue = this.#queue.then(() => this.#serve(id, method, args, controller.signal));
+  }
+
+  async #serve(id, method, args, signal) {
+    try {
+      signal.throwIfAborted();
+      const emit = (event) => this.#host.post({ id, event });
+      const { value, transfer } = (await this[`$${method}`](args, signal, emit)) ?? {};
+      this.#host.post({ id, value }, transfer);
+    } catch (error) {
+      const fatal = isFatal(error);
+      this.#host.post({ id, error: pack(fatal ? crash(error) : error), fatal });
+    } finally {
+      this.#aborts.delete(id);
+    }
+  }
+
+  async $load({ source, threads, cache, variant, retries, files }, signal, emit) {
+    const start = performance.now();
+    const from = await openSource(source);
+    const progress = new Progress(emit);
+    const { store, storeError } = await openStore(from, cache);
+    const engine = this.#start(candidates(variant, threads), files, threads);
+    engine.catch(() => {});
+    let loaded;
+    try {
+      loaded = await assemble({
+        source: from, store, engine, retries, signal,
+        onProgress: (state) => progress.update(state),
+      });
+    } finally {
+      from.close();
+      try {
+        store?.close();
+      } catch {
+        // a full disk shows itself here too; what was written is checked when it is read
+      }
+    }
+    const { assembly, fromStore } = loaded;
+    const error = assembly.storeError ?? storeError;
+    if (error && cache === 'required') throw error;
+    this.#model = assembly.finish(this.#facts.threads);
+    const stored = store !== null && error === null;
+    this.#facts = {
+      ...this.#facts, stored, fromStore, storeError: error?.message ?? null,
+      loadSeconds: (performance.now() - start) / 1000,
+    };
+  }
+
+  /** Starts the first build that works here. */
+  async #start(names, files, threads) {
+    const failures = [];
+    for (const name of names) {
+      try {
+        await this.#startVariant(name, files, threads);
+        return { glue: this.#glue, memory: this.#memory };
+      } catch (error) {
+        failures.push(`${name}: ${error.message ?? error}`);
+      }
+    }
+    throw new KingletError('unsupported', `the engine cannot start here (${failures.join('; ')})`);
+  }
+
+  async #startVariant(name, files, threads) {
+    const { glue, memory } = await this.#host.loadVariant(files[name]);
+    const n = name.endsWith('-threads') ? threads ?? defaultThreads() : 1;
+    // The worker itself is one of the threads.
+    if (n > 1) await glue.initThreadPool(n - 1);
+    this.#glue = glue;
+    this.#memory = memory;
+    this.#facts = { variant: name, threads: n };
+  }
+
+  async $generate({ prompt, chat, system, context, content, options }, signal, emit) {
+    const start = performance.now();
+    const speaker = chat === undefined ? null : this.#chat(chat, system, context);
+    const generation = speaker ? speaker.say(content, options) : this.#model.generate(prompt, options);
+    let first = 0;
+    try {
+      for (let piece; (piece = generation.next()) !== undefined; ) {
+        if (generation.generatedTokens > 0) first ||= performance.now();
+        if (piece !== '') emit(piece);
+        await this.#host.tick();
+        signal.throwIfAborted();
+      }
+      first ||= performance.now();
+      const { finishReason, promptTokens, generatedTokens } = generation;
+      const prefill = (first - start) / 1000;
+      const decode = (performance.now() - first) / 1000;
+      const rate = decode > 0 && generatedTokens > 1 ? (generatedTokens - 1) / decode : null;
+      this.#last = {
+        finishReason, promptTokens, generatedTokens,
+        secondsToFirstToken: prefill, tokensPerSecond: rate,
+      };
+      return { value: this.#last };
+    } finally {
+      generation.free();
+    }
+  }
+
+  async $embed({ texts }, signal) {
+    const vectors = [];
+    for (let at = 0; at < texts.length; at += EMBED_BATCH) {
+      if (at > 0) await this.#host.tick();
+      signal.throwIfAborted();
+      vectors.push(...this.#model.embed(texts.slice(at, at + EMBED_BATCH)));
+    }
+    return { value: vectors, transfer: vectors.map((vector) => vector.buffer) };
+  }
+
+  async $info() {
+    const memoryBytes = this.#memory.buffer.byteLength;
+    return { value: { ...this.#facts, ...this.#model.info(), memoryBytes, last: this.#last } };
+  }
+
+  async $messages({ chat, system }) {
+    const known = this.#chats.get(chat)?.messages();
+    return { value: known ?? (system === undefined ? [] : [{ role: 'system', content: system }]) };
+  }
+
+  async $freeChat({ chat }) {
+    this.#chats.get(chat)?.free();
+    this.#chats.delete(chat);
+  }
+
+  #chat(id, system, context) {
+    let chat = this.#chats.get(id);
+    if (!chat) {
+      chat = this.#model.chat(context);
+      if (system !== undefined) chat.setSystem(system);
+      this.#chats.set(id, chat);
+    }
+    return chat;
+  }
+}
+
+async function openSource({ url, blob, path }) {
+  if (url !== undefined) return new UrlSource(url);
+  return blob ? FileSource.ofBlob(blob) : FileSource.ofPath(path);
+}
+
+async function openStore(source, cache) {
+  if (cache === false || source.url === null) return { store: null, storeError: null };
+  try {
+    const store = typeof cache === 'object'
+      ? await FolderFile.open(source.url, cache.folder)
+      : await OpfsFile.open(source.url);
+    if (cache === 'refresh') store.truncate(0);
+    return { store, storeError: null };
+  } catch (error) {
+    const storeError = error instanceof KingletError ? error : storageError(error);
+    if (cache === 'required') throw storeError;
+    return { store: null, storeError };
+  }
+}
+
+/** What a trap means to a caller: the engine's memory is lost. */
+function crash(error) {
+  const message = `the engine stopped (${error.message}); load the model again`;
+  return new KingletError('crashed', message);
+}
