@@ -34,7 +34,8 @@ mod rope;
 mod sampler;
 mod session;
 mod stop;
-mod team;
+#[doc(hidden)]
+pub mod team;
 mod template;
 pub mod tokenizer;
 
