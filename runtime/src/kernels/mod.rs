@@ -8,11 +8,13 @@
 //! The input of an int8 matrix product is quantized per token and group of k to 16 bits:
 //! `x = scale * q`, `|q| <= ACTIVATION_MAX`. 16 bits cost next to nothing where weights must be
 //! widened anyway, and the error of 8 bits would exceed that of the weights (docs/numerics.md).
-//! The order of the values inside each run of 8 k is private to the kernel set.
+//! How the 16 bytes of each run of 8 k hold their values is private to the kernel set.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 mod elementwise;
 mod lengths;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod product;
 mod scalar;
 mod select;
@@ -74,7 +76,7 @@ pub struct QuantizedRows<'a> {
     pub padded_k: usize,
     /// Values per scale.
     pub group: usize,
-    /// `[m][padded_k]` in the set's private order.
+    /// `[m][padded_k]`, each run of 8 in the set's private form.
     pub q: &'a [i16],
     /// `[m][padded_k / group]`
     pub scales: &'a [f32],

@@ -3,6 +3,8 @@
 use super::{Kernels, scalar};
 use std::ffi::OsStr;
 
+#[cfg(target_arch = "aarch64")]
+use super::aarch64;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
 
@@ -28,6 +30,8 @@ pub fn available() -> Vec<&'static Kernels> {
     let mut sets = Vec::new();
     #[cfg(target_arch = "x86_64")]
     x86::detect(&mut sets);
+    #[cfg(target_arch = "aarch64")]
+    aarch64::detect(&mut sets);
     sets.push(&scalar::KERNELS);
     sets
 }

@@ -1,0 +1,93 @@
+//! Byte matrix products (FEAT_I8MM): Cortex-A510 and A710, Neoverse V1, Apple M2, and later.
+//!
+//! `smmla` multiplies 2 rows x 8 k by 2 columns x 8 k. A register of weights is the first operand
+//! as it comes; the second is a run of 8 activations as `quantize_row` leaves it, high bytes and
+//! low bytes being the two columns. One instruction gives both halves of both rows.
+
+use super::convert::{quantize_row, to_f16};
+use super::neon;
+use super::tile::{I8Tile, add_group, for_each_tile, load_scales, zero_sums};
+use crate::kernels::product::I8Product;
+use crate::kernels::{I8Panels, Kernels, QuantizedRows, TileMut};
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+/// The table; to be handed out where `i8mm` was detected.
+pub(super) static KERNELS: Kernels =
+    Kernels { name: "i8mm", quantize_row: quantize_row::<true>, gemm_i8, to_f16, ..neon::KERNELS };
+
+/// Tokens of a tile: 4 sums each leave 8 registers for weights and activations.
+const TOKENS: usize = 6;
+
+fn gemm_i8(w: &I8Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
+    for_each_tile(w, first_panel, x, out, TOKENS, |product, tile| {
+        // SAFETY: the tile is one of `for_each_tile`; the set's features were detected.
+        unsafe {
+            match tile.tokens {
+                1 => tile_of::<1>(product, tile),
+                2 => tile_of::<2>(product, tile),
+                3 => tile_of::<3>(product, tile),
+                4 => tile_of::<4>(product, tile),
+                5 => tile_of::<5>(product, tile),
+                _ => tile_of::<6>(product, tile),
+            }
+        }
+    });
+}
+
+/// # Safety
+/// `tile` must be one of `product`, with `T` tokens.
+#[target_feature(enable = "neon,i8mm")]
+unsafe fn tile_of<const T: usize>(product: &I8Product, tile: &I8Tile) {
+    // SAFETY: all pointers stay inside the planes: `groups * lines` lines of 64 bytes and their
+    // scales, and as many runs of 16 activation bytes for each token.
+    unsafe {
+        let mut line = product.weights(tile.panel);
+        let mut scales = product.weight_scales(tile.panel);
+        let mut q = product.q.add(tile.token * product.padded_k).cast::<i8>();
+        let x_scales = product.x_scales.add(tile.token * product.groups);
+        let mut sums = [zero_sums(); T];
+        for g in 0..product.groups {
+            let mut dots = [[vdupq_n_s32(0); 4]; T];
+            for _ in 0..product.lines {
+                let w: [_; 4] = std::array::from_fn(|pair| vld1q_s8(line.add(16 * pair)));
+                for (t, dots) in dots.iter_mut().enumerate() {
+                    let x = vld1q_s8(q.add(t * 2 * product.padded_k));
+                    for (dot, w) in dots.iter_mut().zip(w) {
+                        *dot = smmla(*dot, w, x);
+                    }
+                }
+                line = line.add(64);
+                q = q.add(16);
+            }
+            let group_scales = load_scales(scales);
+            scales = scales.add(product.scale_step);
+            for (t, (sums, d)) in sums.iter_mut().zip(dots).enumerate() {
+                let dots: [_; 2] = std::array::from_fn(|half| {
+                    let (first, second) = (d[2 * half], d[2 * half + 1]);
+                    let high = vuzp1q_s32(first, second);
+                    vaddq_s32(vshlq_n_s32::<8>(high), vuzp2q_s32(first, second))
+                });
+                add_group(sums, dots, group_scales, *x_scales.add(t * product.groups + g));
+            }
+        }
+        for (t, sums) in sums.into_iter().enumerate() {
+            tile.store(product, t, sums);
+        }
+    }
+}
+
+/// Adds the products of 2 x 8 by 8 x 2 bytes to 2 x 2 sums.
+#[target_feature(enable = "neon,i8mm")]
+#[inline]
+fn smmla(mut sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
+    // SAFETY: registers only; the feature is this function's.
+    unsafe {
+        asm!(
+            "smmla {sum:v}.4s, {w:v}.16b, {x:v}.16b",
+            sum = inout(vreg) sum, w = in(vreg) w, x = in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
+}
