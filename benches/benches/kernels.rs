@@ -1,10 +1,9 @@
 //! The kernels of every set this machine can run, beside the machine's limits.
 //!
 //! `cargo bench -p kinglet-benches --bench kernels` measures with criterion and ends with a table
-//! of the shortest runs: GB/s and the share of a plain streaming read for products with one token,
-//! multiplications a cycle for the others. For orientation, two 256-bit multipliers make at most
-//! 32 of int16 and 16 of f32; AVX-512 has the same peaks on AMD's Zen 4 and twice these on Intel's
-//! servers.
+//! of the shortest runs. Products with one token are compared with a plain streaming read of as many
+//! bytes, the others with the multiply-adds that the set's instructions can make when they do
+//! nothing else; both limits are measured here, on one core.
 
 #![allow(missing_docs, reason = "criterion's macros define undocumented items")]
 #![allow(clippy::print_stdout, reason = "the table is the result of the program")]
@@ -12,6 +11,7 @@
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, measurement::WallTime};
 use kinglet::kernels::{Kernels, available, by_name};
 use kinglet_benches::machine::{clock_rate, shortest, streaming_read};
+use kinglet_benches::peak::{self, Peak};
 use kinglet_benches::product::{F16Weights, I8Weights};
 use kinglet_formats::spec::Activation;
 use std::hint::black_box;
@@ -23,8 +23,15 @@ struct Line {
     bytes: usize,
     macs: usize,
     seconds: f64,
-    /// Where memory is the limit, the time of a plain read of as many bytes.
-    read_seconds: Option<f64>,
+    limit: Limit,
+}
+
+/// What a product cannot exceed.
+enum Limit {
+    /// Seconds of a plain read of as many bytes.
+    Read(f64),
+    /// Multiply-adds per second, where the peak of the set is known.
+    Peak(Option<f64>),
 }
 
 fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
@@ -39,7 +46,7 @@ const LOGITS: (usize, usize) = (98_304, 576);
 /// The widest matrix of a layer.
 const LAYER: (usize, usize) = (1536, 576);
 
-fn int8(c: &mut Criterion, set: &'static Kernels, table: &mut Vec<Line>) {
+fn int8(c: &mut Criterion, set: &'static Kernels, peak: Option<Peak>, table: &mut Vec<Line>) {
     let mut group = group(c, "gemm_i8");
     for (shape, tokens) in [(LOGITS, &[1, 4][..]), (LAYER, &[1, 4, 32, 512])] {
         let w = I8Weights::new(shape.0, shape.1, 64);
@@ -59,13 +66,17 @@ fn int8(c: &mut Criterion, set: &'static Kernels, table: &mut Vec<Line>) {
                 bytes: w.bytes(),
                 macs: w.macs(m),
                 seconds: shortest(30, || product(&mut out)),
-                read_seconds: streams.then(|| read_seconds(w.bytes())),
+                limit: if streams {
+                    Limit::Read(read_seconds(w.bytes()))
+                } else {
+                    Limit::Peak(peak.map(|peak| peak.int16))
+                },
             });
         }
     }
 }
 
-fn f16(c: &mut Criterion, set: &'static Kernels, table: &mut Vec<Line>) {
+fn f16(c: &mut Criterion, set: &'static Kernels, peak: Option<Peak>, table: &mut Vec<Line>) {
     let mut group = group(c, "gemm_f16");
     // The last two are the products of attention: 256 positions, 64 values a head.
     let shapes = [(LOGITS, &[1][..]), (LAYER, &[4, 32, 512]), ((256, 64), &[3]), ((64, 256), &[3])];
@@ -90,7 +101,11 @@ fn f16(c: &mut Criterion, set: &'static Kernels, table: &mut Vec<Line>) {
                 bytes: w.bytes(),
                 macs: w.macs(m),
                 seconds: shortest(30, &mut repeated) / times as f64,
-                read_seconds: streams.then(|| read_seconds(w.bytes())),
+                limit: if streams {
+                    Limit::Read(read_seconds(w.bytes()))
+                } else {
+                    Limit::Peak(peak.map(|peak| peak.f32))
+                },
             });
         }
     }
@@ -146,17 +161,21 @@ fn read_seconds(bytes: usize) -> f64 {
 fn print(table: &[Line]) {
     let clock = clock_rate();
     println!("\nclock {:.2} GHz", clock / 1e9);
-    for line in table {
-        if let Some(read) = line.read_seconds {
-            println!(
-                "{:44} {:6.1} GB/s, {:.0} % of a plain read at {:.1} GB/s",
-                line.name,
-                line.bytes as f64 / line.seconds / 1e9,
-                100.0 * read / line.seconds,
-                line.bytes as f64 / read / 1e9
-            );
-        } else {
-            println!("{:44} {:6.1} MAC/cycle", line.name, line.macs as f64 / line.seconds / clock);
+    for Line { name, bytes, macs, seconds, limit } in table {
+        let (bytes, macs) = (*bytes as f64 / seconds / 1e9, *macs as f64 / seconds);
+        match limit {
+            Limit::Read(read) => println!(
+                "{name:44} {bytes:6.1} GB/s, {:3.0} % of a plain read at {:.1} GB/s",
+                100.0 * read / seconds,
+                bytes * seconds / read
+            ),
+            Limit::Peak(Some(peak)) => println!(
+                "{name:44} {:6.1} MAC/cycle, {:3.0} % of {:.1}",
+                macs / clock,
+                100.0 * macs / peak,
+                peak / clock
+            ),
+            Limit::Peak(None) => println!("{name:44} {:6.1} MAC/cycle", macs / clock),
         }
     }
 }
@@ -167,8 +186,9 @@ fn main() {
     // Scalar kernels are the reference; nobody waits for them.
     for set in available().into_iter().filter(|set| set.name != "scalar") {
         check(set);
-        int8(&mut criterion, set, &mut table);
-        f16(&mut criterion, set, &mut table);
+        let peak = peak::of(set.name);
+        int8(&mut criterion, set, peak, &mut table);
+        f16(&mut criterion, set, peak, &mut table);
         elementwise(&mut criterion, set);
     }
     criterion.final_summary();

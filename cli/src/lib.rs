@@ -17,6 +17,7 @@ mod output;
 mod pip;
 mod progress;
 mod resolve;
+mod roofline;
 mod site;
 mod table;
 mod units;

@@ -2,9 +2,7 @@
 //!
 //! Reads one JSON request from standard input and answers on standard output:
 //! `{"model", "threads", "seconds", "batches": [[text, …], …], "texts": [text, …]}` gives
-//! `{"ms": [per batch], "vectors": [per text], "kernels"}`;
-//! `{"model", "threads", "depth", "tokens"}` gives `{"tok_s", "kernels"}`: the speed of decoding
-//! `tokens` tokens after `depth` others.
+//! `{"ms": [per batch], "vectors": [per text], "kernels"}`.
 
 use std::error::Error;
 use std::io::Read;
@@ -19,18 +17,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::io::stdin().read_to_string(&mut request)?;
     let request: Value = serde_json::from_str(&request)?;
     let path = request["model"].as_str().ok_or("no model")?;
-    let threads = number(&request, "threads")?;
+    let threads = usize::try_from(request["threads"].as_u64().ok_or("no threads")?)?;
     let model = Model::open_with(path, &ModelOptions::default().threads(threads))?;
-    let mut answer =
-        if request["depth"].is_u64() { depth(&model, &request)? } else { embed(&model, &request)? };
+    let mut answer = embed(&model, &request)?;
     answer["kernels"] = model.kernel_set().into();
     println!("{answer}");
     Ok(())
-}
-
-fn number(request: &Value, key: &str) -> Result<usize, Box<dyn Error>> {
-    let value = request[key].as_u64().ok_or_else(|| format!("no {key}"))?;
-    Ok(usize::try_from(value)?)
 }
 
 fn embed(model: &Model, request: &Value) -> Result<Value, Box<dyn Error>> {
@@ -48,18 +40,4 @@ fn embed(model: &Model, request: &Value) -> Result<Value, Box<dyn Error>> {
         ms.push(1000.0 * start.elapsed().as_secs_f64() / f64::from(calls));
     }
     Ok(json!({ "ms": ms, "vectors": model.embed(&texts)? }))
-}
-
-fn depth(model: &Model, request: &Value) -> Result<Value, Box<dyn Error>> {
-    let (depth, tokens) = (number(request, "depth")?, number(request, "tokens")?);
-    let mut session = model.session_with_context(depth + tokens)?;
-    // The speed does not depend on which ids they are.
-    let id = |i: usize| (i * 31 % model.vocab_size()) as u32;
-    let prompt: Vec<u32> = (0..depth).map(id).collect();
-    session.feed(&prompt)?;
-    let start = Instant::now();
-    for i in 0..tokens {
-        session.feed(&[id(i)])?;
-    }
-    Ok(json!({ "tok_s": tokens as f64 / start.elapsed().as_secs_f64() }))
 }

@@ -13,6 +13,7 @@ use crate::memory;
 use crate::output::{Format, print, print_json, say};
 use crate::progress::Phase;
 use crate::resolve::resolve;
+use crate::roofline::read_rate;
 use crate::table::Table;
 use crate::units::{self, mean_and_deviation, per_second};
 use kinglet_quantize::WeightType;
@@ -21,12 +22,13 @@ use kinglet_quantize::WeightType;
 ///
 /// ppN computes a prompt of N tokens, tgN generates N tokens one by one; both use random tokens,
 /// as llama-bench does. For an embedding model, ppN embeds a text of N tokens. GB/s counts the
-/// weights: all of them for each generated token, once for a whole prompt.
+/// weights: all of them for each generated token, once for a whole prompt. With --roofline they are
+/// compared with a plain read of the model by as many threads, which limits tgN.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   kinglet bench smollm2-135m
   kinglet bench model.kinglet -p 512 -n 128 -t 1,2,4 -r 5 -o json
-  kinglet bench model.kinglet -p 0 -n 64 -d 0,1024
+  kinglet bench model.kinglet -p 0 -n 64 -d 0,1024 --roofline
   kinglet bench minilm -p 16,128")]
 pub(crate) struct Arguments {
     /// Catalog name, .kinglet file or checkpoint
@@ -54,6 +56,9 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "N", default_value_t = 5)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
+    /// Measure the speed of reading the model too, and show the share of it that is reached
+    #[arg(long)]
+    roofline: bool,
     /// Form of the result
     #[arg(short, long = "output", value_name = "FORMAT", value_enum, default_value_t)]
     output: Format,
@@ -80,6 +85,9 @@ struct Row {
     tok_s: f64,
     tok_s_sd: f64,
     gb_s: f64,
+    /// A plain read of the model, right after the test.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_gb_s: Option<f64>,
     samples_tok_s: Vec<f64>,
 }
 
@@ -108,11 +116,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 if decodes && !model.is_generative() {
                     continue;
                 }
-                rows.push(measure(&model, test, depth, arguments.repetitions)?);
+                let mut row = measure(&model, test, depth, arguments.repetitions)?;
+                if arguments.roofline {
+                    let bytes = model.file().bytes().as_ref();
+                    row.read_gb_s = Some(read_rate(bytes, row.threads) / 1e9);
+                }
+                rows.push(row);
             }
         }
     }
-    write(&rows, arguments.output)?;
+    write(&rows, arguments.output, arguments.roofline)?;
     let memory = memory::describe();
     if !memory.is_empty() {
         say!("{memory}");
@@ -156,6 +169,7 @@ fn measure(model: &Model, test: Test, depth: usize, repetitions: u32) -> Result<
         tok_s,
         tok_s_sd,
         gb_s: model.bytes_per_token() as f64 * passes_s / 1e9,
+        read_gb_s: None,
         samples_tok_s: samples,
     })
 }
@@ -260,7 +274,7 @@ impl Random {
     }
 }
 
-fn write(rows: &[Row], format: Format) -> Result<(), Failure> {
+fn write(rows: &[Row], format: Format, roofline: bool) -> Result<(), Failure> {
     if format == Format::Json {
         return print_json(&rows);
     }
@@ -278,6 +292,7 @@ fn write(rows: &[Row], format: Format) -> Result<(), Failure> {
             "tok_s",
             "tok_s_sd",
             "gb_s",
+            "read_gb_s",
         ];
         let mut table = Table::new(&columns);
         for row in rows {
@@ -294,14 +309,19 @@ fn write(rows: &[Row], format: Format) -> Result<(), Failure> {
                 row.tok_s.to_string(),
                 row.tok_s_sd.to_string(),
                 row.gb_s.to_string(),
+                row.read_gb_s.map_or_else(String::new, |read| read.to_string()),
             ]);
         }
         return print(&table.csv());
     }
-    let columns = ["model", "size:", "params:", "backend", "threads:", "test:", "t/s:", "GB/s:"];
+    let mut columns =
+        vec!["model", "size:", "params:", "backend", "threads:", "test:", "t/s:", "GB/s:"];
+    if roofline {
+        columns.push("of a plain read:");
+    }
     let mut table = Table::new(&columns);
     for row in rows {
-        table.row([
+        let mut cells = vec![
             row.model.clone(),
             format!("{:.2} MiB", row.size_bytes as f64 / f64::from(1 << 20)),
             units::parameters(row.params),
@@ -310,7 +330,11 @@ fn write(rows: &[Row], format: Format) -> Result<(), Failure> {
             row.test.clone(),
             format!("{:.2} ± {:.2}", row.tok_s, row.tok_s_sd),
             format!("{:.2}", row.gb_s),
-        ]);
+        ];
+        if let Some(read) = row.read_gb_s {
+            cells.push(format!("{:.0} % of {read:.1}", 100.0 * row.gb_s / read));
+        }
+        table.row(cells);
     }
     print(&table.markdown())
 }
