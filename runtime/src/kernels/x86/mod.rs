@@ -7,9 +7,15 @@
 
 mod avx2;
 mod avx512vnni;
+mod avxvnni;
 
 use super::Kernels;
 use super::product::{F16Product, I8Product, balanced};
+
+/// How far ahead of a plain stream of weights (one token) memory is asked for, in bytes. A line
+/// takes some hundred nanoseconds to arrive, in which a core reads thousands of bytes; the
+/// hardware does not run that far ahead, and stops at the end of each page of 4 KiB.
+const STREAM_AHEAD: usize = 8 * 1024;
 
 /// Adds the sets this processor can run, best first.
 pub(super) fn detect(sets: &mut Vec<&'static Kernels>) {
@@ -22,6 +28,9 @@ pub(super) fn detect(sets: &mut Vec<&'static Kernels>) {
         && is_x86_feature_detected!("avx512dq");
     if avx2 && avx512 && is_x86_feature_detected!("avx512vnni") {
         sets.push(&avx512vnni::KERNELS);
+    }
+    if avx2 && is_x86_feature_detected!("avxvnni") {
+        sets.push(&avxvnni::KERNELS);
     }
     if avx2 {
         sets.push(&avx2::KERNELS);

@@ -5,12 +5,15 @@
 //! tile spans enough panels and tokens (8 to 12 sums) to hide the latency of the additions.
 
 use super::gemm_i8::store;
-use crate::kernels::x86::{F16Product, balanced};
+use crate::kernels::x86::{F16Product, STREAM_AHEAD, balanced};
 use crate::kernels::{F16Panels, FloatRows, TileMut, lengths};
 use std::arch::x86_64::*;
 
 /// Tokens of the largest tile.
 const TOKENS: usize = 6;
+
+/// k of a panel in one cache line.
+const LINE: usize = 4;
 
 pub(in crate::kernels::x86) fn gemm_f16(
     w: &F16Panels<'_>,
@@ -90,10 +93,19 @@ unsafe fn tile_of<const P: usize, const T: usize>(
         let weights: [_; P] = std::array::from_fn(|p| product.weights(panel + p));
         for k in 0..product.k {
             if T > 1 {
-                // Several tokens keep the processor too busy to run ahead of the memory: the
-                // panels that come next are asked for, one at each k by turns.
+                // Several tokens pass over each panel, long enough for the next ones to arrive:
+                // these are asked for, one at each k by turns.
                 let next = weights[k % P].wrapping_add(P * product.panel_stride + k * 8);
                 _mm_prefetch::<_MM_HINT_T1>(next.cast());
+            } else if k.is_multiple_of(LINE) {
+                // The end of these panels is followed by the start of as many others.
+                let mut next = (k + STREAM_AHEAD / (16 * P)) * 8;
+                if next >= product.k * 8 {
+                    next = next - product.k * 8 + P * product.panel_stride;
+                }
+                for weights in weights {
+                    _mm_prefetch::<_MM_HINT_T0>(weights.wrapping_add(next).cast());
+                }
             }
             let weight = |p: usize| _mm256_cvtph_ps(_mm_loadu_si128(weights[p].add(k * 8).cast()));
             let token = |t: usize| _mm256_set1_ps(*x.add(t * product.x_stride + k));

@@ -1,18 +1,25 @@
-//! int8 weights times 16-bit activations.
+//! int8 weights times 16-bit activations, with AVX2 and with AVX-VNNI.
 //!
 //! A line of 8 rows x 8 k is two registers. Its even and odd k are sign-extended to 16 bits by
-//! shifts (`vpsllw`, `vpsraw`), once for a tile of up to 4 tokens; each token then costs two
-//! 8-byte broadcasts, four `vpmaddwd` and four `vpaddd`. At the end of a group `vphaddd` joins the
-//! two partial sums of each row, and the group is scaled into the f32 sums.
+//! shifts (`vpsllw`, `vpsraw`), once for a tile of tokens; each token then costs two 8-byte
+//! broadcasts and four products of pairs: `vpmaddwd` and `vpaddd`, or `vpdpwssd`, which does both.
+//! At the end of a group `vphaddd` joins the two partial sums of each row, and the group is scaled
+//! into the f32 sums.
 
-use crate::kernels::x86::{I8Product, balanced};
+use crate::kernels::x86::{I8Product, STREAM_AHEAD, balanced};
 use crate::kernels::{I8Panels, QuantizedRows, TileMut, lengths};
+use std::arch::asm;
 use std::arch::x86_64::*;
 
-/// Tokens of a tile: 8 sums and 4 registers of weights leave room for the activations.
+/// Tokens of a tile with AVX2: 8 sums and 4 registers of weights leave room for the activations
+/// and their products.
 const TOKENS: usize = 4;
 
-pub(super) fn gemm_i8(
+/// Tokens of a tile with AVX-VNNI, which needs no room for products.
+const TOKENS_VNNI: usize = 5;
+
+/// The product; `VNNI` where the machine has `avxvnni`.
+pub(in crate::kernels::x86) fn gemm_i8<const VNNI: bool>(
     w: &I8Panels<'_>,
     first_panel: usize,
     x: &QuantizedRows<'_>,
@@ -21,20 +28,22 @@ pub(super) fn gemm_i8(
     lengths::gemm_i8(w, first_panel, x, out);
     let product = I8Product::new(w, x, out);
     let panels = out.cols().div_ceil(8);
-    for tokens in product.token_blocks(x.m, TOKENS) {
+    let most = if VNNI { TOKENS_VNNI } else { TOKENS };
+    for tokens in product.token_blocks(x.m, most) {
         for panel in 0..panels {
             let cols = (out.cols() - panel * 8).min(8);
-            for tile in balanced(tokens.clone(), TOKENS) {
+            for tile in balanced(tokens.clone(), most) {
                 let (t, p) = (tile.start, first_panel + panel);
                 // SAFETY: the lengths were checked: the panel, the tokens and the tile of the
                 // output exist; the set's features were detected.
                 unsafe {
                     let to = product.out.add(t * product.out_stride + panel * 8);
                     match tile.len() {
-                        1 => tile_of::<1>(&product, p, t, to, cols),
-                        2 => tile_of::<2>(&product, p, t, to, cols),
-                        3 => tile_of::<3>(&product, p, t, to, cols),
-                        _ => tile_of::<4>(&product, p, t, to, cols),
+                        1 => tile_of::<VNNI, 1>(&product, p, t, to, cols),
+                        2 => tile_of::<VNNI, 2>(&product, p, t, to, cols),
+                        3 => tile_of::<VNNI, 3>(&product, p, t, to, cols),
+                        4 => tile_of::<VNNI, 4>(&product, p, t, to, cols),
+                        _ => tile_of::<VNNI, 5>(&product, p, t, to, cols),
                     }
                 }
             }
@@ -46,9 +55,9 @@ pub(super) fn gemm_i8(
 ///
 /// # Safety
 /// The panel and the tokens must exist in `product`, and `out` must be valid for `T` rows of
-/// `cols <= 8` elements.
+/// `cols <= 8` elements. `VNNI` needs a machine with `avxvnni`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn tile_of<const T: usize>(
+unsafe fn tile_of<const VNNI: bool, const T: usize>(
     product: &I8Product,
     panel: usize,
     token: usize,
@@ -61,15 +70,16 @@ unsafe fn tile_of<const T: usize>(
         let mut line = product.weights(panel);
         let mut weight_scales = product.weight_scales(panel);
         let mut q = product.q.add(token * product.padded_k);
-        // Several tokens keep the processor too busy to run ahead of the memory: the panels that
-        // come next are asked for. One token is a plain stream, best left to the hardware.
-        let ahead = 8 * product.padded_k;
+        // Several tokens pass over each panel, long enough for the next one to arrive.
+        let ahead = if T == 1 { STREAM_AHEAD } else { 8 * product.padded_k };
         let x_scales = product.x_scales.add(token * product.groups);
         let mut sums = [_mm256_setzero_ps(); T];
         for g in 0..product.groups {
             let mut dots = [[_mm256_setzero_si256(); 2]; T];
             for _ in 0..product.lines {
-                if T > 1 {
+                if T == 1 {
+                    _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(ahead));
+                } else {
                     _mm_prefetch::<_MM_HINT_T1>(line.wrapping_add(ahead));
                 }
                 let low = _mm256_loadu_si256(line.cast());
@@ -82,10 +92,10 @@ unsafe fn tile_of<const T: usize>(
                     let run = q.add(t * product.padded_k);
                     let even = _mm256_set1_epi64x(run.cast::<i64>().read_unaligned());
                     let odd = _mm256_set1_epi64x(run.add(4).cast::<i64>().read_unaligned());
-                    dot[0] = _mm256_add_epi32(dot[0], _mm256_madd_epi16(even_low, even));
-                    dot[1] = _mm256_add_epi32(dot[1], _mm256_madd_epi16(even_high, even));
-                    dot[0] = _mm256_add_epi32(dot[0], _mm256_madd_epi16(odd_low, odd));
-                    dot[1] = _mm256_add_epi32(dot[1], _mm256_madd_epi16(odd_high, odd));
+                    dot[0] = add_products::<VNNI>(dot[0], even_low, even);
+                    dot[1] = add_products::<VNNI>(dot[1], even_high, even);
+                    dot[0] = add_products::<VNNI>(dot[0], odd_low, odd);
+                    dot[1] = add_products::<VNNI>(dot[1], odd_high, odd);
                 }
                 line = line.add(64);
                 q = q.add(8);
@@ -105,6 +115,31 @@ unsafe fn tile_of<const T: usize>(
             store(out.add(t * product.out_stride), swap_middle_pairs(sum), cols);
         }
     }
+}
+
+/// Adds the products of two 16-bit pairs to each 32-bit sum. In assembly with VNNI, as the
+/// compiler would turn intrinsics of a chain into `vpmaddwd` and `vpaddd`: shorter for the chain,
+/// slower for the tile.
+///
+/// # Safety
+/// `VNNI` needs a machine with `avxvnni`.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn add_products<const VNNI: bool>(mut sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+    if !VNNI {
+        return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+    }
+    // SAFETY: a computation on registers; the caller promises the feature.
+    unsafe {
+        asm!(
+            "{{vex}} vpdpwssd {sum}, {a}, {b}",
+            sum = inout(ymm_reg) sum,
+            a = in(ymm_reg) a,
+            b = in(ymm_reg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
 }
 
 #[target_feature(enable = "avx2")]

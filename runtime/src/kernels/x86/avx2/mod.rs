@@ -9,12 +9,13 @@ use crate::kernels::elementwise::elementwise_for;
 
 pub(super) use convert::{quantize_row, to_f16};
 pub(super) use gemm_f16::gemm_f16;
+pub(super) use gemm_i8::gemm_i8;
 
 /// The table; to be handed out where `avx2`, `fma` and `f16c` were detected.
 pub(super) static KERNELS: Kernels = Kernels {
     name: "avx2",
     quantize_row,
-    gemm_i8: gemm_i8::gemm_i8,
+    gemm_i8: gemm_i8::<false>,
     gemm_f16,
     rms_norm,
     layer_norm,

@@ -6,7 +6,7 @@
 //! join the two partial sums of each row, for both panels at once.
 
 use super::{load_pair, store};
-use crate::kernels::x86::{I8Product, balanced};
+use crate::kernels::x86::{I8Product, STREAM_AHEAD, balanced};
 use crate::kernels::{I8Panels, QuantizedRows, TileMut, lengths};
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -93,9 +93,8 @@ unsafe fn tile_of<const P: usize, const T: usize>(
         let last = panel + P - 1;
         let mut weight_scales = [product.weight_scales(panel), product.weight_scales(last)];
         let mut q = product.q.add(token * product.padded_k);
-        // Several tokens keep the processor too busy to run ahead of the memory: the panels that
-        // come next are asked for. One token is a plain stream, best left to the hardware.
-        let ahead = P * 8 * product.padded_k;
+        // Several tokens pass over each panel, long enough for the next ones to arrive.
+        let ahead = if T == 1 { STREAM_AHEAD } else { P * 8 * product.padded_k };
         let x_scales = product.x_scales.add(token * product.groups);
         let evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
         let odds = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
@@ -106,7 +105,9 @@ unsafe fn tile_of<const P: usize, const T: usize>(
                 let mut even = [_mm512_setzero_si512(); P];
                 let mut odd = even;
                 for p in 0..P {
-                    if T > 1 {
+                    if T == 1 {
+                        _mm_prefetch::<_MM_HINT_T0>(lines[p].wrapping_add(ahead));
+                    } else {
                         _mm_prefetch::<_MM_HINT_T1>(lines[p].wrapping_add(ahead));
                     }
                     let line = _mm512_loadu_si512(lines[p].cast());
