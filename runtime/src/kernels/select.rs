@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 
 #[cfg(target_arch = "aarch64")]
 use super::aarch64;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use super::wasm;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
 
@@ -32,6 +34,8 @@ pub fn available() -> Vec<&'static Kernels> {
     x86::detect(&mut sets);
     #[cfg(target_arch = "aarch64")]
     aarch64::detect(&mut sets);
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    wasm::detect(&mut sets);
     sets.push(&scalar::KERNELS);
     sets
 }

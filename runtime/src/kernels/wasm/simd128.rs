@@ -1,0 +1,154 @@
+//! int8 weights times 16-bit activations with strict instructions.
+//!
+//! Eight k of a row are widened to 16 bits by the load itself, one multiplication joins them with
+//! the token's activations to four partial sums. Activations keep their natural order.
+
+use super::{convert, gemm_f16, quantize, sums};
+use crate::kernels::product::{I8Product, balanced};
+use crate::kernels::{I8Panels, Kernels, QuantizedRows, TileMut, elementwise, lengths, scalar};
+use std::arch::wasm32::*;
+
+/// The table.
+pub(super) static KERNELS: Kernels = Kernels {
+    name: "simd128",
+    quantize_row,
+    gemm_i8,
+    gemm_f16: gemm_f16::gemm_f16,
+    rms_norm: elementwise::rms_norm,
+    layer_norm: elementwise::layer_norm,
+    softmax_exp: elementwise::softmax_exp,
+    activate: elementwise::activate,
+    mul: elementwise::mul,
+    add: elementwise::add,
+    scale_add: elementwise::scale_add,
+    scale: elementwise::scale,
+    rotate_half: elementwise::rotate_half,
+    to_f16: scalar::KERNELS.to_f16,
+};
+
+/// Tokens of a tile: 4 rows times 3 tokens are 12 of 15 registers.
+const TOKENS: usize = 3;
+
+fn quantize_row(x: &[f32], group: usize, q: &mut [i16], scales: &mut [f32]) {
+    quantize::quantize_row(x, group, q, scales, |run| run);
+}
+
+fn gemm_i8(w: &I8Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
+    lengths::gemm_i8(w, first_panel, x, out);
+    let product = I8Product::new(w, x, out);
+    let panels = out.cols().div_ceil(8);
+    for tokens in product.token_blocks(x.m, TOKENS) {
+        for panel in 0..panels {
+            let cols = (out.cols() - panel * 8).min(8);
+            for tile in balanced(tokens.clone(), TOKENS) {
+                let (t, p) = (tile.start, first_panel + panel);
+                // SAFETY: the lengths were checked: the panel, the tokens and the tile of the
+                // output exist.
+                unsafe {
+                    let to = product.out.add(t * product.out_stride + panel * 8);
+                    match tile.len() {
+                        1 => one_token(&product, p, t, to, cols),
+                        2 => tile_of::<2>(&product, p, t, to, cols),
+                        _ => tile_of::<3>(&product, p, t, to, cols),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Lines in the body of the inner loop; a group has a multiple of them.
+const UNROLL: usize = 4;
+
+/// One panel times one token: all 8 rows at once, so that the panel is read in order.
+///
+/// # Safety
+/// The panel and the token must exist in `product`, and `out` must be valid for `cols <= 8`
+/// elements.
+unsafe fn one_token(product: &I8Product, panel: usize, token: usize, out: *mut f32, cols: usize) {
+    // SAFETY: all pointers stay inside the planes: `groups * lines` lines of 64 bytes and their
+    // scales, and as many runs of 8 activations.
+    unsafe {
+        let mut line = product.weights(panel);
+        let mut weight_scales = product.weight_scales(panel);
+        let mut q = product.q.add(token * product.padded_k);
+        let x_scales = product.x_scales.add(token * product.groups);
+        let mut out_sums = [f32x4_splat(0.0); 2];
+        for g in 0..product.groups {
+            let mut dots = [i32x4_splat(0); 8];
+            for _ in 0..product.lines / UNROLL {
+                for u in 0..UNROLL {
+                    let x = v128_load(q.add(u * 8).cast());
+                    for (r, dot) in dots.iter_mut().enumerate() {
+                        let w = i16x8_load_extend_i8x8(line.add(u * 64 + r * 8));
+                        *dot = i32x4_add(*dot, i32x4_dot_i16x8(w, x));
+                    }
+                }
+                line = line.add(UNROLL * 64);
+                q = q.add(UNROLL * 8);
+            }
+            let [a, b, c, d, e, f, g_, h] = dots;
+            let rows = [sums::of_fours([a, b, c, d]), sums::of_fours([e, f, g_, h])];
+            let x_scale = f32x4_splat(*x_scales.add(g));
+            let scales = v128_load(weight_scales.cast());
+            weight_scales = weight_scales.add(product.scale_step);
+            let scales = convert::wide(scales);
+            for ((sum, dot), scale) in out_sums.iter_mut().zip(rows).zip(scales) {
+                let scale = f32x4_mul(scale, x_scale);
+                *sum = f32x4_add(*sum, f32x4_mul(f32x4_convert_i32x4(dot), scale));
+            }
+        }
+        sums::store(out, out_sums, cols);
+    }
+}
+
+/// One panel times `T` tokens from `token` on, to `cols` columns from `out` on: the upper four
+/// rows, then the lower ones.
+///
+/// # Safety
+/// The panel and the tokens must exist in `product`, and `out` must be valid for `T` rows of
+/// `cols <= 8` elements.
+unsafe fn tile_of<const T: usize>(
+    product: &I8Product,
+    panel: usize,
+    token: usize,
+    out: *mut f32,
+    cols: usize,
+) {
+    // SAFETY: as for one token.
+    unsafe {
+        let mut halves = [[f32x4_splat(0.0); 2]; T];
+        for half in 0..2 {
+            let mut line = product.weights(panel).add(half * 32);
+            let mut weight_scales = product.weight_scales(panel).add(half * 4);
+            let mut q = product.q.add(token * product.padded_k);
+            let x_scales = product.x_scales.add(token * product.groups);
+            for g in 0..product.groups {
+                let mut dots = [[i32x4_splat(0); 4]; T];
+                for _ in 0..product.lines {
+                    let x: [v128; T] =
+                        std::array::from_fn(|t| v128_load(q.add(t * product.padded_k).cast()));
+                    for r in 0..4 {
+                        let w = i16x8_load_extend_i8x8(line.add(r * 8));
+                        for (dots, x) in dots.iter_mut().zip(x) {
+                            dots[r] = i32x4_add(dots[r], i32x4_dot_i16x8(w, x));
+                        }
+                    }
+                    line = line.add(64);
+                    q = q.add(8);
+                }
+                let [scales, _] = convert::wide(v128_load64_zero(weight_scales.cast()));
+                weight_scales = weight_scales.add(product.scale_step);
+                for (t, (halves, dots)) in halves.iter_mut().zip(dots).enumerate() {
+                    let x_scale = f32x4_splat(*x_scales.add(t * product.groups + g));
+                    let dot = f32x4_convert_i32x4(sums::of_fours(dots));
+                    let scaled = f32x4_mul(dot, f32x4_mul(scales, x_scale));
+                    halves[half] = f32x4_add(halves[half], scaled);
+                }
+            }
+        }
+        for (t, halves) in halves.into_iter().enumerate() {
+            sums::store(out.add(t * product.out_stride), halves, cols);
+        }
+    }
+}
