@@ -30,10 +30,10 @@ pub(super) fn gemm_f16(
                 unsafe {
                     let to = product.out.add(t * product.out_stride + panel * 8);
                     match tile.len() {
-                        1 => tile::<1>(&product, p, t, to, cols),
-                        2 => tile::<2>(&product, p, t, to, cols),
-                        3 => tile::<3>(&product, p, t, to, cols),
-                        _ => tile::<4>(&product, p, t, to, cols),
+                        1 => finite_tile::<1>(&product, p, t, to, cols),
+                        2 => finite_tile::<2>(&product, p, t, to, cols),
+                        3 => finite_tile::<3>(&product, p, t, to, cols),
+                        _ => finite_tile::<4>(&product, p, t, to, cols),
                     }
                 }
             }
@@ -47,7 +47,7 @@ pub(super) fn gemm_f16(
 /// # Safety
 /// The panel and the tokens must exist in `product`, and `out` must be valid for `T` rows of
 /// `cols <= 8` elements.
-unsafe fn tile<const T: usize>(
+unsafe fn finite_tile<const T: usize>(
     product: &F16Product,
     panel: usize,
     token: usize,
@@ -65,7 +65,7 @@ unsafe fn tile<const T: usize>(
 /// Gives whether the results are right, which `FINITE` ones may not be.
 ///
 /// # Safety
-/// As for [`tile`].
+/// As for [`finite_tile`].
 #[inline(always)]
 unsafe fn tile_of<const T: usize, const FINITE: bool>(
     product: &F16Product,
