@@ -14,7 +14,7 @@ PROMPT = "Once upon a time there was a little bird,"
 
 
 def decoder(model, isa, threads):
-    """Prefill, decode, and decode after DEPTH tokens; for some only what has a target."""
+    """Prefill, decode, and decode after DEPTH tokens; with one thread the first two of int8."""
     short = ["-p", 512, "-n", 128]
     deep = ["-p", 0, "-n", 128, "-d", DEPTH]
     entrants = []
@@ -41,13 +41,15 @@ def decoder(model, isa, threads):
     llama("Q8_0", short, False)
     if model == "gemma3":
         llama("Q8_0", short, True)
-    elif threads > 1:
-        kinglet("f16", short)
-        llama("F16", short, False)
+    if threads == 1:
+        return entrants
+    kinglet("f16", short)
+    llama("F16", short, False)
+    if model == "smollm2":
         kinglet("int8", deep)
         llama("Q8_0", deep, False)
         llama("Q8_0", deep, True)
-    if isa == "best" and model == "smollm2" and threads > 1:
+    if isa == "best" and model == "smollm2":
         request = {"gguf": str(models.gguf(model, "Q8_0")), "prompt": 512, "tokens": 128}
 
         def candle():

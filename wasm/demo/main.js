@@ -26,9 +26,9 @@ const cards = {
   }),
 };
 
-async function adopt(kind, model, label = kind === 'chat' ? 'SmolLM2 135M' : 'MiniLM L6') {
+async function adopt(kind, model) {
   cards[kind].hide();
-  await (kind === 'chat' ? chat : search).use(model, label);
+  await (kind === 'chat' ? chat : search).use(model);
 }
 
 function select(tab) {
@@ -38,8 +38,7 @@ function select(tab) {
     each.tabIndex = selected ? 0 : -1;
     $(each.getAttribute('aria-controls')).hidden = !selected;
   }
-  // A model may be replaced meanwhile; the next one tells its own facts.
-  (tab === tabs[0] ? chat : search).facts().catch(() => {});
+  void (tab === tabs[0] ? chat : search).facts();
   cards[tab.getAttribute('aria-controls')].resume();
 }
 
@@ -80,14 +79,10 @@ async function openFile(file) {
   const kind = generative ? 'chat' : 'search';
   card.hide();
   select(tabs[kind === 'chat' ? 0 : 1]);
-  await adopt(kind, model, file.name);
+  await adopt(kind, model);
 }
 
-$('own').onchange = ({ target }) => {
-  const [file] = target.files;
-  target.value = ''; // so that the same file can be chosen again
-  if (file) openFile(file);
-};
+$('own').onchange = ({ target }) => target.files[0] && openFile(target.files[0]);
 document.ondragover = (event) => {
   event.preventDefault();
   document.body.classList.add('dropping');

@@ -22,8 +22,7 @@ const platform = {
     return { path: given instanceof URL || /^file:/.test(given) ? fileURLToPath(given) : given };
   },
   startWorker() {
-    // The program's own flags, such as `-e`, are not for a worker.
-    const worker = new Worker(address('./worker.js'), { name: 'kinglet', execArgv: [] });
+    const worker = new Worker(address('./worker.js'), { name: 'kinglet' });
     return {
       post: (message) => worker.postMessage(message),
       listen(onMessage, onFailure) {
