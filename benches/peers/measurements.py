@@ -14,7 +14,7 @@ PROMPT = "Once upon a time there was a little bird,"
 
 
 def decoder(model, isa, threads):
-    """Prefill, decode, and decode after DEPTH tokens; with one thread the first two of int8."""
+    """Prefill, decode, and decode after DEPTH tokens; for some only what has a target."""
     short = ["-p", 512, "-n", 128]
     deep = ["-p", 0, "-n", 128, "-d", DEPTH]
     entrants = []
@@ -41,15 +41,13 @@ def decoder(model, isa, threads):
     llama("Q8_0", short, False)
     if model == "gemma3":
         llama("Q8_0", short, True)
-    if threads == 1:
-        return entrants
-    kinglet("f16", short)
-    llama("F16", short, False)
-    if model == "smollm2":
+    elif threads > 1:
+        kinglet("f16", short)
+        llama("F16", short, False)
         kinglet("int8", deep)
         llama("Q8_0", deep, False)
         llama("Q8_0", deep, True)
-    if isa == "best" and model == "smollm2":
+    if isa == "best" and model == "smollm2" and threads > 1:
         request = {"gguf": str(models.gguf(model, "Q8_0")), "prompt": 512, "tokens": 128}
 
         def candle():

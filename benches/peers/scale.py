@@ -4,11 +4,12 @@
 
 PART is `convert` (time and memory of the quantizer), `size` (speed and memory), `context` (decoding
 after more and more tokens) or `batch` (prompts of growing length). MODEL is `smollm2` or a shape of
-synthetic.py; all by default. Samples are added to CACHE/scale.json, which plots.py draws.
+synthetic.py; all by default. Samples are added to CACHE/scale.json, which plots.py draws and
+`report` prints as tables of medians.
 """
 
 import json
-import os
+import statistics
 import sys
 import time
 
@@ -93,8 +94,46 @@ def batch(model):
         yield f"{test.removeprefix('pp')} llama.cpp", tok_s
 
 
+def tables(samples):
+    def median(part, model, what):
+        found = samples[part][model].get(what)
+        return statistics.median(found) if found else float("nan")
+
+    def speeds(model, test):
+        ours, theirs = (median("size", model, f"{test} {program}")
+                        for program in ("Kinglet", "llama.cpp"))
+        return f"{ours:.1f} / {theirs:.1f}" if ours < 100 else f"{ours:.0f} / {theirs:.0f}"
+
+    if "size" in samples:
+        print("| model | file, GB | tg32, 1 thread | tg32, 2 threads | of a plain read | "
+              "pp128, 1 thread | pp128, 2 threads | peak memory, MiB | private, MiB |")
+        print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+        for model in filter(samples["size"].get, MODELS):
+            memory = [" / ".join(f"{median('size', model, f'{kind} MiB {program}'):.0f}"
+                                 for program in ("Kinglet", "llama.cpp"))
+                      for kind in ("peak", "private")]
+            print("| " + " | ".join([
+                model, f"{median('size', model, 'file bytes') / 1e9:.2f}",
+                speeds(model, "tg32 1"), speeds(model, "tg32 2"),
+                f"{100 * median('size', model, 'tg32 2 share'):.0f} %",
+                speeds(model, "pp128 1"), speeds(model, "pp128 2"), *memory]) + " |")
+        print()
+    if "convert" in samples:
+        print("| conversion | source, GB | file, GB | seconds | GB/s of source | peak memory, MiB | "
+              "private, MiB |")
+        print("|---|--:|--:|--:|--:|--:|--:|")
+        for model in filter(samples["convert"].get, MODELS):
+            source, file, seconds, peak, private = (
+                median("convert", model, what)
+                for what in ("source bytes", "file bytes", "seconds", "peak MiB", "private MiB"))
+            print(f"| {model} | {source / 1e9:.2f} | {file / 1e9:.2f} | {seconds:.1f} | "
+                  f"{source / 1e9 / seconds:.2f} | {peak:.0f} | {private:.0f} |")
+
+
 def main():
     part, *chosen = sys.argv[1:]
+    if part == "report":
+        return tables(json.loads(SAMPLES.read_text()))
     measure = {"convert": convert, "size": size, "context": context, "batch": batch}[part]
     samples = json.loads(SAMPLES.read_text()) if SAMPLES.exists() else {}
     for model in chosen or MODELS:

@@ -4,8 +4,10 @@ const $ = (id) => document.getElementById(id);
 
 export class ChatPanel {
   #model = null;
+  #label = '';
   #chat = null;
   #stop = null;
+  #atEnd = true;
   #onFacts;
   #announce;
 
@@ -24,13 +26,16 @@ export class ChatPanel {
     $('stop').onclick = () => this.#stop?.abort();
     $('fresh').onclick = () => this.#startOver();
     $('ideas').onclick = ({ target }) => target.closest('button') && this.#say(target.textContent);
+    new ResizeObserver(() => this.#atEnd && this.#scroll()).observe($('log'));
+    $('log').onscroll = () => (this.#atEnd = distanceToEnd() < 40);
     document.addEventListener('keydown', ({ key }) => key === 'Escape' && this.#stop?.abort());
   }
 
-  /** Talks with this model from now on. */
-  async use(model) {
+  /** Talks with this model from now on; `label` is its name for people. */
+  async use(model, label) {
     await this.#model?.dispose();
     this.#model = model;
+    this.#label = label;
     this.#chat = model.chat();
     $('log').replaceChildren();
     for (const id of ['log', 'composer', 'ideas']) $(id).hidden = false;
@@ -40,16 +45,16 @@ export class ChatPanel {
 
   async facts() {
     if (!this.#model) return this.#onFacts({});
-    const { name, kernelSet, threads, memoryBytes, last } = await this.#model.info();
-    const facts = { model: name, kernels: kernelSet, threads, memory: `${(memoryBytes / 1e6).toFixed(0)} MB` };
+    const { kernelSet, threads, memoryBytes, last } = await this.#model.info();
+    const facts = { model: this.#label, kernels: kernelSet, threads, memory: `${(memoryBytes / 1e6).toFixed(0)} MB` };
     if (last?.tokensPerSecond) facts.speed = `${last.tokensPerSecond.toFixed(0)} tokens/s`;
     this.#onFacts(facts);
   }
 
   async #startOver() {
     this.#stop?.abort();
-    await this.#chat.reset();
     $('log').replaceChildren();
+    await this.#chat.reset();
     $('ideas').hidden = false;
     $('words').focus();
   }
@@ -112,16 +117,18 @@ export class ChatPanel {
     message.className = `message ${who}`;
     message.textContent = text;
     $('log').append(message);
-    $('log').scrollTop = $('log').scrollHeight;
+    this.#scroll();
     return message;
   }
 
   /** Changes the log and keeps its end in sight, unless the reader has scrolled away. */
   #whileAtEnd(change) {
-    const log = $('log');
-    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
     change();
-    if (atEnd) log.scrollTop = log.scrollHeight;
+    if (this.#atEnd) this.#scroll();
+  }
+
+  #scroll() {
+    $('log').scrollTop = $('log').scrollHeight;
   }
 
   #busy(yes) {
@@ -130,4 +137,9 @@ export class ChatPanel {
     $('stop').hidden = !yes;
     if (focused) $(yes ? 'stop' : 'words').focus();
   }
+}
+
+function distanceToEnd() {
+  const { scrollHeight, scrollTop, clientHeight } = $('log');
+  return scrollHeight - scrollTop - clientHeight;
 }

@@ -26,9 +26,9 @@ const cards = {
   }),
 };
 
-async function adopt(kind, model) {
+async function adopt(kind, model, label = kind === 'chat' ? 'SmolLM2 135M' : 'MiniLM L6') {
   cards[kind].hide();
-  await (kind === 'chat' ? chat : search).use(model);
+  await (kind === 'chat' ? chat : search).use(model, label);
 }
 
 function select(tab) {
@@ -38,7 +38,8 @@ function select(tab) {
     each.tabIndex = selected ? 0 : -1;
     $(each.getAttribute('aria-controls')).hidden = !selected;
   }
-  void (tab === tabs[0] ? chat : search).facts();
+  // A model may be replaced meanwhile; the next one tells its own facts.
+  (tab === tabs[0] ? chat : search).facts().catch(() => {});
   cards[tab.getAttribute('aria-controls')].resume();
 }
 
@@ -79,10 +80,14 @@ async function openFile(file) {
   const kind = generative ? 'chat' : 'search';
   card.hide();
   select(tabs[kind === 'chat' ? 0 : 1]);
-  await adopt(kind, model);
+  await adopt(kind, model, file.name);
 }
 
-$('own').onchange = ({ target }) => target.files[0] && openFile(target.files[0]);
+$('own').onchange = ({ target }) => {
+  const [file] = target.files;
+  target.value = ''; // so that the same file can be chosen again
+  if (file) openFile(file);
+};
 document.ondragover = (event) => {
   event.preventDefault();
   document.body.classList.add('dropping');

@@ -3,7 +3,7 @@
 const $ = (id) => document.getElementById(id);
 
 const HITS = 5;
-const SAMPLE = `The goldcrest weighs five grams, as much as a sheet of paper, and winters in spruce woods.
+const SAMPLE = `The goldcrest, the smallest bird of Europe, weighs five grams and winters in spruce woods.
 Honeybees tell their sisters where the flowers are by dancing in the dark of the hive.
 To make bread, mix flour, water, salt and yeast, let it rise for an hour and bake it.
 The tide follows the Moon, because its gravity pulls the sea into two bulges.
@@ -18,6 +18,7 @@ The invoice is due within thirty days; after that a reminder fee is charged.`;
 
 export class SearchPanel {
   #model = null;
+  #label = '';
   #known = new Map(); // passage -> vector
   #turn = 0;
   #onFacts;
@@ -36,13 +37,14 @@ export class SearchPanel {
     }
   }
 
-  /** Searches with this model from now on. */
-  async use(model) {
+  /** Searches with this model from now on; `label` is its name for people. */
+  async use(model, label) {
     await this.#model?.dispose();
     this.#model = model;
+    this.#label = label;
     this.#known.clear();
     $('finder').hidden = false;
-    if (!$('query').value) $('query').value = 'a tiny bird';
+    if (!$('query').value) $('query').value = 'How do I change my login?';
     $('query').focus();
     await this.#search();
     await this.facts();
@@ -50,8 +52,8 @@ export class SearchPanel {
 
   async facts() {
     if (!this.#model) return this.#onFacts({});
-    const { name, kernelSet, threads, memoryBytes } = await this.#model.info();
-    const facts = { model: name, kernels: kernelSet, threads, memory: `${(memoryBytes / 1e6).toFixed(0)} MB` };
+    const { kernelSet, threads, memoryBytes } = await this.#model.info();
+    const facts = { model: this.#label, kernels: kernelSet, threads, memory: `${(memoryBytes / 1e6).toFixed(0)} MB` };
     if (this.#milliseconds !== null) facts.query = `${this.#milliseconds.toFixed(0)} ms`;
     this.#onFacts(facts);
   }
@@ -72,7 +74,7 @@ export class SearchPanel {
       $('hits').replaceChildren(...scored.slice(0, HITS).map(row));
       await this.facts();
     } catch (error) {
-      $('indexed').textContent = error.message;
+      if (error.code !== 'disposed') $('indexed').textContent = error.message;
     }
   }
 

@@ -1,4 +1,5 @@
 // What the native command says, for comparison; it also fills the cache with the models.
+// KINGLET names a built command, which saves building one.
 
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -6,8 +7,10 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 function kinglet(...args) {
-  const command = ['run', '--release', '--quiet', '--', ...args];
-  return execFileSync('cargo', command, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  const built = process.env.KINGLET;
+  const command = built ? [built] : ['cargo', 'run', '--release', '--quiet', '--'];
+  const [program, ...words] = [...command, ...args];
+  return execFileSync(program, words, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
 }
 
 /** The likeliest continuation of a text. */

@@ -22,7 +22,8 @@ const platform = {
     return { path: given instanceof URL || /^file:/.test(given) ? fileURLToPath(given) : given };
   },
   startWorker() {
-    const worker = new Worker(address('./worker.js'), { name: 'kinglet' });
+    // The program's own flags, such as `-e`, are not for a worker.
+    const worker = new Worker(address('./worker.js'), { name: 'kinglet', execArgv: [] });
     return {
       post: (message) => worker.postMessage(message),
       listen(onMessage, onFailure) {

@@ -29,7 +29,7 @@ async function startThread(module, memory, receiver) {
     const failed = (event) => reject(new Error(`a thread cannot start: ${event.message ?? event}`));
     if (inNode) {
       import(/* @vite-ignore */ 'node:worker_threads').then(({ Worker }) => {
-        const worker = new Worker(new URL(import.meta.url), { name: THREAD, workerData: THREAD });
+        const worker = new Worker(new URL(import.meta.url), { name: THREAD, workerData: THREAD, execArgv: [] });
         worker.once('message', resolve);
         worker.once('error', failed);
         worker.postMessage(task, [failures.port2]);

@@ -8,7 +8,7 @@ export const VARIANTS = ['relaxed-threads', 'simd128-threads', 'relaxed', 'simd1
 // One function `v128.const 0; …; drop` in a module, with an instruction of the feature.
 const PROBES = {
   simd128: [0xfd, 15], // i8x16.splat
-  relaxed: [0xfd, 0x93, 0x02], // i16x8.relaxed_dot_i8x16_i7x16_s
+  relaxed: [0xfd, 0x92, 0x02], // i16x8.relaxed_dot_i8x16_i7x16_s
 };
 
 function validates(feature) {

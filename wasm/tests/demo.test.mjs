@@ -1,0 +1,115 @@
+// The demo page as a visitor uses it. With SCREENSHOTS=FOLDER it leaves pictures there.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { join } from 'node:path';
+
+import { openBrowser } from './browser.mjs';
+import { continuation, embeddings } from './native.mjs';
+import { startServer } from './server.mjs';
+
+let server, browser, page;
+const foreign = [];
+before(async () => {
+  continuation('warm', 1); // fills the cache
+  embeddings(['warm']);
+  server = await startServer();
+  browser = await openBrowser({ viewport: { width: 900, height: 760 }, colorScheme: 'light' });
+  page = await browser.context.newPage();
+  page.on('pageerror', (error) => foreign.push(String(error)));
+  browser.context.on('request', (request) => {
+    const url = request.url();
+    if (!url.startsWith(server.origin) && !url.startsWith('data:')) foreign.push(url);
+  });
+  await page.goto(server.origin);
+});
+after(async () => {
+  await browser?.close();
+  await server?.close();
+});
+
+async function picture(name) {
+  if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, `${name}.png`) });
+}
+
+const button = (name) => page.getByRole('button', { name, exact: true });
+
+test('a visitor loads the model and talks with it', async () => {
+  await picture('start-light');
+  await page.getByRole('button', { name: /Load the model/ }).click();
+  await page.getByRole('textbox', { name: 'Your message' }).waitFor();
+  await button('Why is the sky blue?').click();
+  await page.locator('.speed').waitFor();
+  const answer = await page.locator('.message.model').textContent();
+  assert.ok(answer.length > 40, answer);
+  assert.match(await page.locator('.speed').textContent(), /tokens, \d+ per second/);
+  const facts = await page.locator('#facts').textContent();
+  assert.match(facts, /SmolLM2/);
+  assert.match(facts, /threads.*memory.*MB.*tokens\/s/);
+  await picture('chat-light');
+});
+
+test('an answer can be stopped, with the button and with Escape, and the talk goes on', async () => {
+  const words = page.getByRole('textbox', { name: 'Your message' });
+  for (const way of ['button', 'Escape']) {
+    await words.fill('Tell me a very long story about the sea.');
+    await words.press('Enter');
+    await page.locator('.message.model.busy').waitFor();
+    await page.waitForFunction(() => document.querySelector('.message.model.busy').textContent.length > 20);
+    if (way === 'button') await button('Stop').click();
+    else await page.keyboard.press('Escape');
+    await button('Send').waitFor();
+    assert.match(await page.locator('.speed').last().textContent(), /Stopped/);
+  }
+  await button('New chat').click();
+  await page.waitForFunction(() => document.querySelectorAll('.message').length === 0);
+});
+
+test('search finds what is meant', async () => {
+  await page.getByRole('tab', { name: 'Chat' }).press('ArrowRight');
+  await page.getByRole('button', { name: /Load the model/ }).last().click();
+  const hits = page.locator('#hits li');
+  await hits.first().waitFor();
+  assert.match(await hits.first().textContent(), /password/);
+  await picture('search-light');
+  await page.getByRole('textbox', { name: /Text to search/ }).fill('Cats purr.\nShips sail.\n');
+  await page.getByRole('searchbox').fill('vessel');
+  await page.waitForFunction(() => document.querySelector('#hits li').textContent.includes('Ships'));
+});
+
+test('a file of one\'s own opens', async () => {
+  const { findModel, modelFolder } = await import('../demo/serve.mjs');
+  await page.getByRole('tab', { name: 'Chat' }).click();
+  const own = await findModel(modelFolder(), 'all-minilm-l6-v2.kinglet');
+  await page.locator('#own').setInputFiles(own);
+  await page.waitForFunction(() => document.querySelector('#search-tab').getAttribute('aria-selected') === 'true');
+  await page.locator('#hits li').first().waitFor();
+});
+
+test('a second visit works without network, in the dark and on a phone', async () => {
+  await page.waitForFunction(() => navigator.serviceWorker.controller !== null);
+  await page.reload(); // the service worker has seen every file now
+  await page.getByRole('textbox', { name: 'Your message' }).waitFor();
+  await browser.context.setOffline(true);
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await page.setViewportSize({ width: 390, height: 780 });
+  await page.reload();
+  const words = page.getByRole('textbox', { name: 'Your message' });
+  await words.waitFor();
+  await words.fill('Name three small birds.');
+  await words.press('Enter');
+  await page.locator('.speed').waitFor();
+  assert.ok((await page.locator('.message.model').textContent()).length > 10);
+  assert.equal(await page.evaluate(() => crossOriginIsolated), true);
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(overflow <= 0, `${overflow} pixels too wide`);
+  await picture('chat-dark-phone');
+  await page.getByRole('tab', { name: 'Search' }).click();
+  await page.locator('#hits li').first().waitFor();
+  await picture('search-dark-phone');
+  await browser.context.setOffline(false);
+});
+
+test('nothing is asked of other servers and nothing fails', () => {
+  assert.deepEqual(foreign, []);
+});
