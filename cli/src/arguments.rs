@@ -25,7 +25,7 @@ pub(crate) struct ModelArguments {
     /// Weights of a catalog model or checkpoint: int8 (the default) or f16
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) dtype: Option<WeightType>,
-    /// Threads [default: the machine's cores, fewer for a small model]
+    /// Threads [default: the machine's physical cores, fewer for a small model]
     #[arg(short, long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::memory;
-use crate::units::per_second;
+use crate::units::{self, per_second};
 
 /// An answer in the making, with or without a conversation around it.
 pub(crate) enum Stream<'a> {
@@ -86,6 +86,8 @@ pub(crate) struct Statistics {
     peak_memory_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     private_memory_bytes: Option<u64>,
+    /// The memory plan for the tokens held at the end, without the program itself.
+    planned_memory_bytes: usize,
 }
 
 impl Statistics {
@@ -94,6 +96,8 @@ impl Statistics {
         let after_first = measured.generated_tokens.saturating_sub(1) as f64;
         let decode_tok_s = per_second(after_first, measured.decode);
         let memory = memory::measure();
+        let tokens = measured.prompt_tokens + measured.generated_tokens;
+        let planned_memory_bytes = model.memory_plan(tokens).map_or(0, |plan| plan.total());
         Self {
             prompt_tokens: measured.prompt_tokens,
             prefill_tok_s: per_second(measured.prompt_tokens as f64, measured.prefill),
@@ -106,6 +110,7 @@ impl Statistics {
             finish: reason(measured.finish),
             peak_memory_bytes: memory.map(|m| m.peak),
             private_memory_bytes: memory.map(|m| m.private),
+            planned_memory_bytes,
         }
     }
 
@@ -123,7 +128,11 @@ impl Statistics {
             self.kernels,
             self.threads,
         );
-        for part in [memory::describe(), remark(self.finish).to_owned()] {
+        let memory = match memory::describe() {
+            text if text.is_empty() => text,
+            text => format!("{text}, planned {}", units::bytes(self.planned_memory_bytes as u64)),
+        };
+        for part in [memory, remark(self.finish).to_owned()] {
             if !part.is_empty() {
                 text = format!("{text}; {part}");
             }

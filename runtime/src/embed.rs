@@ -5,6 +5,7 @@ use kinglet_formats::spec::{Head, Pooling};
 use crate::error::Error;
 use crate::forward::{Batch, Scratch, check_finite};
 use crate::kv_cache::KvCache;
+use crate::memory::{MemoryPlan, Room};
 use crate::model::Model;
 use crate::tokenizer::EncodeOptions;
 
@@ -32,20 +33,30 @@ impl Embedder {
                 reason: "it has no embedding head (is it a chat model?)".to_owned(),
             });
         };
-        Ok(Self { pooling, normalize, ..Self::with_capacity(model, BATCH_TOKENS) })
+        Ok(Self { pooling, normalize, ..Self::with_capacity(model, BATCH_TOKENS)? })
     }
 
-    fn with_capacity(model: &Model, capacity: usize) -> Self {
+    fn with_capacity(model: &Model, capacity: usize) -> Result<Self, Error> {
         let network = model.network();
         // A bidirectional layer needs keys and values only while it runs: one layer's cache does.
         let shapes = network.layers.iter().map(|layer| layer.kv_shape());
-        Self {
+        let n_threads = model.n_threads();
+        Ok(Self {
             cache: KvCache::shared(shapes),
-            scratch: Scratch::new(network, capacity, model.n_threads()),
+            scratch: Scratch::new(network, capacity, n_threads, &mut Room::real())?,
             batch: Batch::with_capacity(capacity),
             pooling: Pooling::Mean,
             normalize: true,
-        }
+        })
+    }
+
+    /// What embedding batches of texts of up to `max_tokens` tokens takes.
+    pub(crate) fn plan(model: &Model, max_tokens: usize) -> Result<MemoryPlan, Error> {
+        let network = model.network();
+        let (capacity, mut room) = (BATCH_TOKENS.max(max_tokens), Room::plan());
+        Scratch::new(network, capacity, model.n_threads(), &mut room)?;
+        let cache = KvCache::shared(network.layers.iter().map(|layer| layer.kv_shape()));
+        Ok(MemoryPlan::new(model.file(), capacity, &cache, &room))
     }
 
     pub(crate) fn embed<T: AsRef<str>>(
@@ -83,8 +94,8 @@ impl Embedder {
             && tokens[longest].len() > self.scratch.capacity()
         {
             let (pooling, normalize) = (self.pooling, self.normalize);
-            *self =
-                Self { pooling, normalize, ..Self::with_capacity(model, tokens[longest].len()) };
+            let larger = Self::with_capacity(model, tokens[longest].len())?;
+            *self = Self { pooling, normalize, ..larger };
         }
 
         let mut vectors = vec![Vec::new(); tokens.len()];

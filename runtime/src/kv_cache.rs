@@ -75,6 +75,11 @@ impl KvCache {
         self.span_len / SPAN * size_of::<f16>()
     }
 
+    /// Bytes of room for `n_positions` positions.
+    pub(crate) fn bytes_for(&self, n_positions: usize) -> usize {
+        n_positions.div_ceil(SPAN) * self.span_len * size_of::<f16>()
+    }
+
     /// Bytes allocated now.
     pub(crate) fn bytes(&self) -> usize {
         self.spans.len() * self.span_len * size_of::<f16>()

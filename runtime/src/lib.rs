@@ -20,6 +20,7 @@
 //! come from the `kinglet` command or the `kinglet-quantize` crate.
 
 mod chat;
+mod cores;
 mod embed;
 mod error;
 mod forward;
@@ -28,6 +29,7 @@ mod generate;
 pub mod kernels;
 mod kv_cache;
 mod linear;
+mod memory;
 mod model;
 mod plan;
 mod rope;
@@ -42,6 +44,7 @@ pub mod tokenizer;
 pub use chat::{Answer, AnswerState, Chat};
 pub use error::Error;
 pub use generate::{FinishReason, GenerateOptions, Generation, GenerationState};
+pub use memory::MemoryPlan;
 pub use model::{Model, ModelOptions};
 pub use sampler::{Sampler, SamplerOptions, argmax};
 pub use session::{CancelToken, Session};

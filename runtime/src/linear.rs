@@ -4,7 +4,9 @@ use std::ops::RangeInclusive;
 
 use kinglet_formats::kinglet::{KingletFile, View};
 
+use crate::error::Error;
 use crate::kernels::{F16Panels, FloatRows, I8Panels, Kernels, PANEL_ROWS, QuantizedRows, TileMut};
+use crate::memory::Room;
 use crate::team::{ColumnBlock, Columns, Crew};
 
 /// Tokens in a tile of a batched product.
@@ -250,14 +252,10 @@ pub(crate) struct WorkerScratch {
 
 impl WorkerScratch {
     /// Room for the largest tile of any product.
-    pub(crate) fn new(attention_len: usize) -> Self {
+    pub(crate) fn new(attention_len: usize, room: &mut Room) -> Result<Self, Error> {
         let few = FEW_TOKENS * MAX_ITEM_PANELS * PANEL_ROWS;
         let many = TILE_TOKENS * TILE_COLS;
-        Self { tile: vec![0.0; few.max(many)], attention: vec![0.0; attention_len] }
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        (self.tile.len() + self.attention.len()) * 4
+        Ok(Self { tile: room.zeroed(few.max(many))?, attention: room.zeroed(attention_len)? })
     }
 
     fn tile(&mut self, rows: usize, cols: usize) -> TileMut<'_> {
@@ -303,12 +301,9 @@ pub(crate) struct QuantizeScratch {
 
 impl QuantizeScratch {
     /// Room for `m` tokens of up to `k` values in groups of 32 or more.
-    pub(crate) fn new(m: usize, k: usize) -> Self {
-        Self { q: vec![0; m * k.next_multiple_of(128)], scales: vec![0.0; m * k.div_ceil(32)] }
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.q.len() * 2 + self.scales.len() * 4
+    pub(crate) fn new(m: usize, k: usize, room: &mut Room) -> Result<Self, Error> {
+        let q = room.zeroed(m * k.next_multiple_of(128))?;
+        Ok(Self { q, scales: room.zeroed(m * k.div_ceil(32))? })
     }
 
     /// Quantizes `x` `[m][k]` if any of `parts` has int8 weights.

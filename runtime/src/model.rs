@@ -8,11 +8,13 @@ use kinglet_formats::map::Bytes;
 use kinglet_formats::spec::Topology;
 
 use crate::chat::Chat;
+use crate::cores;
 use crate::embed::Embedder;
 use crate::error::Error;
 use crate::forward::{Scratch, Step};
 use crate::kernels::{self, Kernels};
 use crate::kv_cache::KvCache;
+use crate::memory::MemoryPlan;
 use crate::plan::Network;
 use crate::session::Session;
 use crate::team::Team;
@@ -27,7 +29,7 @@ const REGIONS_PER_LAYER: usize = 5;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ModelOptions {
-    /// Threads for each step; `None` takes the machine's cores, or fewer for a small model.
+    /// Threads for each step; `None` takes the machine's physical cores, or fewer for a small model.
     pub threads: Option<usize>,
     /// Name of the kernel set; `None` takes the best one the machine can run (or what the
     /// environment variable `KINGLET_ISA` says).
@@ -131,7 +133,9 @@ impl Model {
             Some(name) => kernels::by_name(name)?,
             None => kernels::select()?,
         };
-        let tokenizer = Tokenizer::from_bytes(file.tokenizer())?;
+        let section = TokenizerSection(file.clone());
+        let len = section.as_ref().len();
+        let tokenizer = Tokenizer::from_shared(Arc::new(section), 0..len)?;
         let threads = match options.threads {
             Some(0) => {
                 return Err(Error::InvalidOption {
@@ -222,6 +226,20 @@ impl Model {
         self.0.network.vocab_size
     }
 
+    /// What working with the model takes of the machine's memory: a session that holds
+    /// `context_length` tokens, or, for an embedding model, texts of that length. Nothing is
+    /// allocated.
+    ///
+    /// # Errors
+    /// If the model can do neither.
+    pub fn memory_plan(&self, context_length: usize) -> Result<MemoryPlan, Error> {
+        let context_length = context_length.clamp(1, self.context_length());
+        match self.is_generative() {
+            true => Session::plan(self, context_length),
+            false => Embedder::plan(self, context_length),
+        }
+    }
+
     /// Name of the kernel set in use.
     pub fn kernel_set(&self) -> &'static str {
         self.0.kernels.name
@@ -280,11 +298,20 @@ impl Model {
     }
 }
 
+/// The tokenizer's tables, used where they lie in the file.
+struct TokenizerSection(KingletFile);
+
+impl AsRef<[u8]> for TokenizerSection {
+    fn as_ref(&self) -> &[u8] {
+        self.0.tokenizer()
+    }
+}
+
 /// More threads than any machine this is for has cores.
 const MAX_THREADS: usize = 256;
 
 fn default_threads(file: &KingletFile) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let cores = cores::available();
     let spec = &file.meta().spec;
     let layers: usize = spec.stacks.iter().map(|stack| stack.layers.len()).sum();
     let bytes_per_region = file.data_len() as usize / (REGIONS_PER_LAYER * layers.max(1));

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::forward::{Batch, Scratch};
 use crate::generate::{GenerateOptions, Generation, GenerationState};
 use crate::kv_cache::KvCache;
+use crate::memory::{MemoryPlan, Room};
 use crate::model::Model;
 use crate::sampler::Sampler;
 use crate::tokenizer::EncodeOptions;
@@ -28,6 +29,8 @@ pub struct Session {
     computed: usize,
     /// `[vocab_size]` logits after the last token.
     logits: Vec<f32>,
+    /// Bytes of scratch and logits.
+    buffer_bytes: usize,
     context_length: usize,
     cancel: CancelToken,
     /// Number of the last generation begun.
@@ -63,7 +66,27 @@ impl CancelToken {
     }
 }
 
+/// Scratch and logits of a session.
+fn buffers(
+    model: &Model,
+    context_length: usize,
+    room: &mut Room,
+) -> Result<(Scratch, Vec<f32>), Error> {
+    let network = model.network();
+    let capacity = BATCH_TOKENS.min(context_length);
+    let scratch = Scratch::new(network, capacity, model.n_threads(), room)?;
+    Ok((scratch, room.zeroed(network.vocab_size)?))
+}
+
 impl Session {
+    /// What a session with a full context would take.
+    pub(crate) fn plan(model: &Model, context_length: usize) -> Result<MemoryPlan, Error> {
+        let mut room = Room::plan();
+        buffers(model, context_length, &mut room)?;
+        let shapes = model.network().layers.iter().map(|layer| layer.kv_shape());
+        Ok(MemoryPlan::new(model.file(), context_length, &KvCache::new(shapes), &room))
+    }
+
     pub(crate) fn new(model: Model, context_length: usize) -> Result<Self, Error> {
         if !model.is_generative() {
             return Err(Error::WrongTask {
@@ -80,17 +103,17 @@ impl Session {
             });
         }
         let network = model.network();
-        let capacity = BATCH_TOKENS.min(context_length);
         let cache = KvCache::new(network.layers.iter().map(|layer| layer.kv_shape()));
-        let scratch = Scratch::new(network, capacity, model.n_threads());
-        let vocab_size = network.vocab_size;
+        let mut room = Room::real();
+        let (scratch, logits) = buffers(&model, context_length, &mut room)?;
         Ok(Self {
             cache,
+            batch: Batch::with_capacity(scratch.capacity()),
             scratch,
-            batch: Batch::with_capacity(capacity),
             tokens: Vec::new(),
             computed: 0,
-            logits: vec![0.0; vocab_size],
+            logits,
+            buffer_bytes: room.bytes(),
             context_length,
             cancel: CancelToken::default(),
             serial: 0,
@@ -125,7 +148,7 @@ impl Session {
 
     /// Bytes of the buffers of a step.
     pub fn scratch_bytes(&self) -> usize {
-        self.scratch.bytes() + self.logits.len() * 4
+        self.buffer_bytes
     }
 
     /// A handle that stops this session's work from another thread.

@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     /// Tokens in the context before each test
     #[arg(short = 'd', long, value_name = "N", value_delimiter = ',', default_values_t = [0])]
     n_depth: Vec<usize>,
-    /// Threads [default: the machine's cores, fewer for a small model]
+    /// Threads [default: the machine's physical cores, fewer for a small model]
     #[arg(short, long, value_name = "N", value_delimiter = ',')]
     threads: Vec<std::num::NonZeroUsize>,
     /// Repetitions of each test, after a warm-up

@@ -1,5 +1,7 @@
 //! `kinglet show`: what is in a model file.
 
+mod plan;
+
 use clap::Args;
 use kinglet_formats::kinglet::{General, Generation, KingletFile, Meta, Provenance, Tensor};
 use kinglet_formats::spec::{Head, Input, ModelSpec};
@@ -20,6 +22,7 @@ use crate::units;
 #[command(after_help = "Examples:
   kinglet show smollm2-135m
   kinglet show model.kinglet --tensors
+  kinglet show smollm2-135m --plan -c 512
   kinglet show model.kinglet -o json | jq .spec.stacks[0].hidden_size")]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -27,6 +30,12 @@ pub(crate) struct Arguments {
     /// List all tensors, largest relative error first
     #[arg(long)]
     tensors: bool,
+    /// Show what running the model takes of the machine's memory
+    #[arg(long, conflicts_with = "tensors")]
+    plan: bool,
+    /// Tokens in the context of the memory plan [default: what the model was made for]
+    #[arg(short = 'c', long = "ctx-size", value_name = "N", requires = "plan")]
+    context: Option<usize>,
     /// Form of the result; csv lists the tensors
     #[arg(short, long = "output", value_name = "FORMAT", value_enum, default_value_t)]
     output: Format,
@@ -74,6 +83,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Meaning::Checkpoint(path) => return show_checkpoint(&path, arguments.output),
         _ => resolve::resolve(name, arguments.model.dtype)?.path,
     };
+    if arguments.plan {
+        return plan::show(&path, arguments);
+    }
     let file = KingletFile::open(&path).map_err(|e| Failure::from(e).during(path.display()))?;
     match arguments.output {
         Format::Json => print_json(&describe(&file)),

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::kernels::Kernels;
 use crate::kv_cache::KvCache;
 use crate::linear::{Context, Ops, QuantizeScratch, WorkerScratch, floats};
+use crate::memory::Room;
 use crate::plan::{BoundLayer, BoundNorm, Network, UpProjection};
 use crate::team::Team;
 
@@ -47,44 +48,37 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     /// Buffers for batches of up to `capacity` tokens on `n_threads` threads.
-    pub(crate) fn new(network: &Network, capacity: usize, n_threads: usize) -> Self {
+    pub(crate) fn new(
+        network: &Network,
+        capacity: usize,
+        n_threads: usize,
+        room: &mut Room,
+    ) -> Result<Self, Error> {
         let m = capacity;
-        let angles = network.ropes.iter().map(|rope| vec![0.0; m * 2 * rope.half()]).collect();
-        Self {
+        let angles = network.ropes.iter().map(|rope| room.zeroed(m * 2 * rope.half()));
+        let angles = angles.collect::<Result<_, _>>()?;
+        let attention_len = attention::scratch_len(network);
+        let workers = (0..n_threads).map(|_| WorkerScratch::new(attention_len, room));
+        let workers = workers.collect::<Result<_, _>>()?;
+        Ok(Self {
             capacity,
-            x: vec![0.0; m * network.hidden_size],
-            block: vec![0.0; m * network.hidden_size],
-            normed: vec![0.0; m * network.hidden_size],
-            qkv: vec![0.0; m * network.max_qkv],
-            attended: vec![0.0; m * network.max_attention],
-            mlp: vec![0.0; m * network.max_intermediate],
+            x: room.zeroed(m * network.hidden_size)?,
+            block: room.zeroed(m * network.hidden_size)?,
+            normed: room.zeroed(m * network.hidden_size)?,
+            qkv: room.zeroed(m * network.max_qkv)?,
+            attended: room.zeroed(m * network.max_attention)?,
+            mlp: room.zeroed(m * network.max_intermediate)?,
             angles,
-            kv: vec![f16::ZERO; m * network.max_qkv],
+            kv: room.zeroed(m * network.max_qkv)?,
             partials: Vec::new(),
-            quantized: QuantizeScratch::new(m, network.max_k),
-            workers: vec![WorkerScratch::new(attention::scratch_len(network)); n_threads],
-        }
+            quantized: QuantizeScratch::new(m, network.max_k, room)?,
+            workers,
+        })
     }
 
     /// Tokens that fit one step.
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
-    }
-
-    /// Bytes of all buffers.
-    pub(crate) fn bytes(&self) -> usize {
-        let floats = self.x.len()
-            + self.block.len()
-            + self.normed.len()
-            + self.qkv.len()
-            + self.attended.len()
-            + self.mlp.len()
-            + self.partials.len()
-            + self.angles.iter().map(Vec::len).sum::<usize>();
-        floats * 4
-            + self.kv.len() * 2
-            + self.quantized.bytes()
-            + self.workers.iter().map(WorkerScratch::bytes).sum::<usize>()
     }
 
     /// Makes room for attention over `n_positions`.
