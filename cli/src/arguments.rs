@@ -53,19 +53,19 @@ pub(crate) struct SamplingArguments {
     #[arg(allow_negative_numbers = true)]
     pub(crate) predict: i64,
     /// Randomness; 0 always takes the likeliest token
-    #[arg(long = "temp", value_name = "T")]
+    #[arg(long = "temp", value_name = "T", allow_negative_numbers = true)]
     pub(crate) temperature: Option<f32>,
     /// Only the K likeliest tokens; 0 for all
     #[arg(long, value_name = "K")]
     pub(crate) top_k: Option<usize>,
     /// Only the likeliest tokens that together reach probability P
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) top_p: Option<f32>,
     /// Only tokens at least P times as likely as the likeliest
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(crate) min_p: Option<f32>,
     /// Makes recent tokens less likely; 1 is off
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(crate) repeat_penalty: Option<f32>,
     /// How many recent tokens count as repeated
     #[arg(long, value_name = "N")]

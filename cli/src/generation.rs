@@ -61,12 +61,16 @@ pub(crate) fn run(
     let end = Instant::now();
     let first = first.unwrap_or(end);
     let generation = stream.generation();
+    let generated_tokens = generation.generated_tokens();
+    let finish = generation.finish_reason().unwrap_or(FinishReason::Cancelled);
+    // Without a token to make, the prompt is not computed either.
+    let idle = generated_tokens == 0 && finish == FinishReason::MaxTokens;
     Ok(Measured {
         prompt_tokens: generation.prompt_tokens(),
-        generated_tokens: generation.generated_tokens(),
-        prefill: first - start,
+        generated_tokens,
+        prefill: if idle { Duration::ZERO } else { first - start },
         decode: end - first,
-        finish: generation.finish_reason().unwrap_or(FinishReason::Cancelled),
+        finish,
     })
 }
 

@@ -136,6 +136,19 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A string or a list of them.
+    pub(crate) fn texts(&self, key: &str) -> Result<Vec<&'a str>, QuantizeError> {
+        let Some(value) = self.value(key) else { return Ok(Vec::new()) };
+        let list = match value {
+            Value::Array(list) => list.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        list.iter()
+            .map(Value::as_str)
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| self.bad(key, value, "a string or a list of strings"))
+    }
+
     /// The list under `key`.
     pub(crate) fn opt_list(&self, key: &str) -> Result<Option<&'a [Value]>, QuantizeError> {
         match self.value(key) {

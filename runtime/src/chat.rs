@@ -1,7 +1,7 @@
 //! A conversation: messages through the file's template, each turn computed once.
 
 use crate::error::Error;
-use crate::generate::{GenerateOptions, GenerationState};
+use crate::generate::{FinishReason, GenerateOptions, GenerationState};
 use crate::session::Session;
 use crate::template::{ChatTemplate, Message};
 use crate::tokenizer::{EncodeOptions, Tokenizer};
@@ -140,7 +140,14 @@ impl Chat {
     /// else has taken the place of is dropped.
     pub fn end(&mut self, answer: &mut AnswerState) {
         if !answer.ended && answer.generation.belongs_to(&self.session) {
-            self.held.push_str(&answer.text);
+            match answer.generation.finish_reason() {
+                Some(FinishReason::Eos | FinishReason::MaxTokens | FinishReason::ContextFull) => {
+                    self.held.push_str(&answer.text);
+                }
+                // The session has tokens whose text was not given out: the end of a stop string,
+                // or of a character.
+                _ => self.held.clear(),
+            }
             self.messages.push(Message::new("assistant", &*answer.text));
         }
         answer.ended = true;
@@ -185,7 +192,8 @@ fn break_specials(tokenizer: &Tokenizer, content: &str) -> String {
     for (_, special) in tokenizer.special_tokens() {
         let mut chars = special.chars();
         let Some(first) = chars.next() else { continue };
-        if !chars.as_str().is_empty() && content.contains(&*special) {
+        // More than once, as one look-alike may overlap another.
+        while !chars.as_str().is_empty() && content.contains(&*special) {
             content = content.replace(&*special, &format!("{first}{BREAK}{}", chars.as_str()));
         }
     }

@@ -1,7 +1,11 @@
 //! Chat templates: Jinja with Hugging Face's conventions, sandboxed.
 //!
-//! A template comes from a model file and is not trusted: it runs with a limited number of
-//! instructions, sees nothing but the conversation, and writes at most [`MAX_PROMPT`] bytes.
+//! A template comes from a model file and is not trusted: it runs with limited fuel, which pays for
+//! instructions and for the strings it builds, sees nothing but the conversation, and writes at
+//! most [`MAX_PROMPT`] bytes.
+
+mod depth;
+mod python;
 
 use std::io::Write;
 
@@ -14,8 +18,11 @@ use crate::error::Error;
 const MAX_TEMPLATE: usize = 256 << 10;
 /// Longest prompt a template may write, in bytes.
 const MAX_PROMPT: usize = 16 << 20;
-/// Instructions of the template engine for one prompt.
-const FUEL: u64 = 2_000_000;
+/// Fuel for a prompt of any kind, for each of its messages, and for each byte of them. A unit pays
+/// for an instruction or for 64 bytes of strings.
+const FUEL: u64 = 50_000;
+const FUEL_PER_MESSAGE: u64 = 1_000;
+const FUEL_PER_BYTE: u64 = 1;
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,14 +53,15 @@ impl ChatTemplate {
             let reason = format!("it has {} bytes, more than {MAX_TEMPLATE}", source.len());
             return Err(Error::Template { reason });
         }
+        if let Some(reason) = depth::refusal(source) {
+            return Err(Error::Template { reason });
+        }
         let mut environment = Environment::new();
-        environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(64);
         // The conventions under which Hugging Face writes templates.
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|e| Error::Template { reason: describe(&e) })?);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        python::install(&mut environment);
         environment.add_function("raise_exception", |message: String| -> Result<(), _> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
@@ -66,9 +74,13 @@ impl ChatTemplate {
 
     /// The prompt for `messages`, ready for the assistant's answer.
     pub(crate) fn render(&self, messages: &[Message]) -> Result<String, Error> {
+        let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+        let conversation = FUEL_PER_MESSAGE * messages.len() as u64 + FUEL_PER_BYTE * bytes as u64;
+        let mut environment = self.environment.clone();
+        environment.set_fuel(Some(FUEL + conversation));
         let template = |e: minijinja::Error| Error::Template { reason: describe(&e) };
-        let chat = self.environment.get_template("chat").map_err(template)?;
-        let mut out = Limited(Vec::new());
+        let chat = environment.get_template("chat").map_err(template)?;
+        let mut out = Limited::new(MAX_PROMPT);
         let values = context! {
             messages => messages.iter().map(value).collect::<Vec<_>>(),
             add_generation_prompt => true,
@@ -76,8 +88,7 @@ impl ChatTemplate {
             eos_token => &self.eos_token,
         };
         chat.render_captured_to(values, &mut out).map_err(template)?;
-        String::from_utf8(out.0)
-            .map_err(|_| Error::Template { reason: "it wrote invalid UTF-8".to_owned() })
+        out.into_string().map_err(|reason| Error::Template { reason })
     }
 }
 
@@ -87,21 +98,34 @@ fn value(message: &Message) -> Value {
 
 fn describe(error: &minijinja::Error) -> String {
     match (error.kind(), error.line()) {
-        (ErrorKind::OutOfFuel, _) => format!("it did not end within {FUEL} instructions"),
+        (ErrorKind::OutOfFuel, _) => "it does too much for this conversation".to_owned(),
         (_, Some(line)) => format!("{error} (line {line})"),
         _ => error.to_string(),
     }
 }
 
 /// A writer that refuses to grow without bounds.
-struct Limited(Vec<u8>);
+struct Limited {
+    bytes: Vec<u8>,
+    most: usize,
+}
+
+impl Limited {
+    fn new(most: usize) -> Self {
+        Self { bytes: Vec::new(), most }
+    }
+
+    fn into_string(self) -> Result<String, String> {
+        String::from_utf8(self.bytes).map_err(|_| "it wrote invalid UTF-8".to_owned())
+    }
+}
 
 impl Write for Limited {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_PROMPT {
-            return Err(std::io::Error::other(format!("the prompt exceeds {MAX_PROMPT} bytes")));
+        if self.bytes.len() + bytes.len() > self.most {
+            return Err(std::io::Error::other(format!("the text exceeds {} bytes", self.most)));
         }
-        self.0.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -142,6 +166,19 @@ mod tests {
     }
 
     #[test]
+    fn json_is_that_of_python() {
+        let messages = [Message::new("user", "it's <b> é")];
+        for (template, expected) in [
+            ("{{ messages[0].content|tojson }}", r#""it's <b> é""#),
+            ("{{ [1, 'a', none, true, {'k': 2.5}]|tojson }}", r#"[1, "a", null, true, {"k": 2.5}]"#),
+            ("{{ [1, []]|tojson(indent=2) }}", "[\n  1,\n  []\n]"),
+            ("{{ [1]|tojson(ensure_ascii=False) }}", "[1]"),
+        ] {
+            assert_eq!(render(template, &messages).unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn hostile_templates_end() {
         let messages = [Message::new("user", "hi")];
         for template in [
@@ -149,6 +186,29 @@ mod tests {
             "{% for a in range(1000000000) %}x{% endfor %}",
             "{% for a in range(9999) %}{{ 'xxxxxxxxxxxxxxxx' * 9999 }}{% endfor %}",
             "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+            // Strings that double, by every way there is to build them.
+            &format!("{{% set x = 'xx' %}}{}", "{% set x = x ~ x %}".repeat(60)),
+            &format!("{{% set x = 'xx' %}}{}", "{% set x = x + x %}".repeat(60)),
+            &format!("{{% set x = 'xx' %}}{}", "{% set x = x * 2 %}".repeat(60)),
+            &format!("{{% set x = 'xx' %}}{}", "{% set x = x|replace('x', x) %}".repeat(60)),
+            &format!("{{% set x = 'xx' %}}{}", "{% set x = x.replace('x', x) %}".repeat(60)),
+            &format!("{{% set x = 'xx' %}}{}", "{% set x = [x, x]|join %}".repeat(60)),
+            &format!("{{% set x = 'xx' %}}{}", "{% set x = x.join([x, x]) %}".repeat(60)),
+            &format!("{{% set x = 'xx' %}}{}", "{% set x %}{{ x }}{{ x }}{% endset %}".repeat(60)),
+            "{% set n = namespace(x='x') %}{% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+            "{{ 'x' * 9999999999 }}",
+            "{{ '%999999999999d'|format(1) }}",
+            "{{ '{:>999999999999}'.format(1) }}",
+            "{{ '{0}{0}{0}{0}'.format('x' * 1000000) }}",
+            "{{ [[1]]|tojson(indent=999999999) }}",
+            &format!("{{{{ {} 1 }}}}", "not ".repeat(60_000)),
+            &format!("{{{{ {}1 }}}}", "-".repeat(120_000)),
+            &format!("{{{{ a{} }}}}", ".b".repeat(100_000)),
+            &format!("{{{{ 1{} }}}}", "+1".repeat(100_000)),
+            &format!("{{{{ a{} }}}}", "|upper".repeat(40_000)),
+            &format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(20_000)),
+            "{{ 'a\nb'|indent(999999999999) }}",
+            "{{ range(999999999999)|list }}",
             "{% if %}",
             &"{% if true %}".repeat(20_000),
             &format!("{{{{ {} }}}}", "(".repeat(50_000)),

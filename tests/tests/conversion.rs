@@ -535,3 +535,23 @@ fn lower_case_is_the_tokenizers_business() {
     write("tokenizer.json", &tokenizer);
     assert!(error().contains("do_lower_case"), "{}", error());
 }
+
+#[test]
+fn texts_are_cut_where_the_folder_says() {
+    let folder = tiny::checkpoint("bert");
+    let write = |name: &str, value: Value| {
+        fs::write(folder.path().join(name), value.to_string()).unwrap();
+    };
+    let limit = || {
+        let (file, _) = convert(folder.path(), &f16()).unwrap();
+        file.meta().embedding.as_ref().map(|embedding| embedding.max_tokens)
+    };
+    let huge: Value = serde_json::from_str("1000000000000000019884624838656").unwrap();
+    write("sentence_bert_config.json", json!({"transformer_task": "feature-extraction"}));
+    for (said, expected) in [(json!(20), 20), (json!(500), 64), (huge, 64), (json!(null), 64)] {
+        write("tokenizer_config.json", json!({"model_max_length": said}));
+        assert_eq!(limit(), Some(expected));
+    }
+    write("sentence_bert_config.json", json!({"max_seq_length": 16}));
+    assert_eq!(limit(), Some(16));
+}

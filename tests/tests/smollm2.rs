@@ -226,3 +226,19 @@ fn stop_strings_seeds_and_cancelling() {
     let options = GenerateOptions::greedy().max_tokens(3);
     assert_eq!(session.generate("Once upon", &options).unwrap().count(), 3);
 }
+
+#[test]
+fn what_a_stop_string_cut_off_is_forgotten() {
+    let model = model(WeightType::Int8);
+    let mut chat = model.chat().unwrap();
+    let stop = GenerateOptions { stop: vec![" assist".into()], ..GenerateOptions::greedy() };
+    let mut answer = chat.say("Hello!", &stop.max_tokens(40)).unwrap();
+    while answer.advance().unwrap().is_some() {}
+    assert_eq!(answer.generation().finish_reason(), Some(kinglet::FinishReason::Stop));
+    drop(answer);
+    drop(chat.say("And now?", &GenerateOptions::greedy()).unwrap());
+
+    let mut again = model.chat().unwrap();
+    chat.messages()[..3].iter().for_each(|message| again.push(message.clone()));
+    assert_eq!(chat.session().tokens(), again.prompt().unwrap().1);
+}

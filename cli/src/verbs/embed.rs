@@ -50,9 +50,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if texts.is_empty() {
         return Err(Failure::usage("no text to embed"));
     }
-    if let Some(empty) = texts.iter().position(|text| text.trim().is_empty()) {
-        return Err(Failure::new(format!("text {} is empty", empty + 1)));
-    }
     let (model, _) = resolve::open(&arguments.model)?;
     let start = Instant::now();
     let mut vectors = Vec::with_capacity(texts.len());

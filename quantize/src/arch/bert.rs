@@ -116,7 +116,6 @@ fn from_config(
         pooling,
         normalize,
     };
-    let max_tokens = folder.sentence.as_ref().and_then(|sentence| sentence.max_tokens);
     Ok(Mapping {
         family: FAMILY.name,
         spec: encoder.spec(),
@@ -129,7 +128,7 @@ fn from_config(
         },
         transforms: Transforms::default(),
         ignored: IGNORED,
-        max_tokens: Some(max_tokens.unwrap_or(encoder.max_positions).min(encoder.max_positions)),
+        max_tokens: Some(folder.max_tokens.unwrap_or(usize::MAX).min(encoder.max_positions)),
     })
 }
 
@@ -210,35 +209,45 @@ fn pooling(
             });
         }
     };
-    let width = config.size_or("word_embedding_dimension", hidden_size)?;
-    if width != hidden_size {
-        let expected = format!("the hidden size, {hidden_size}");
-        return Err(config.bad("word_embedding_dimension", &width, &expected));
+    for key in ["word_embedding_dimension", "embedding_dimension"] {
+        let width = config.size_or(key, hidden_size)?;
+        if width != hidden_size {
+            return Err(config.bad(key, &width, &format!("the hidden size, {hidden_size}")));
+        }
     }
-    let modes = [
-        ("pooling_mode_mean_tokens", Some(Pooling::Mean)),
-        ("pooling_mode_cls_token", Some(Pooling::Cls)),
-        ("pooling_mode_lasttoken", Some(Pooling::Last)),
-        ("pooling_mode_max_tokens", Some(Pooling::Max)),
-        ("pooling_mode_mean_sqrt_len_tokens", None),
-        ("pooling_mode_weightedmean_tokens", None),
+    let chosen = pooling_modes(config)?;
+    let supported = "one of mean, cls, lasttoken, max";
+    let pooling = match chosen.as_slice() {
+        ["mean" | "mean_tokens"] => Pooling::Mean,
+        ["cls" | "cls_token"] => Pooling::Cls,
+        ["lasttoken"] => Pooling::Last,
+        ["max" | "max_tokens"] => Pooling::Max,
+        [] => return Err(config.unsupported("pooling_mode", "none", supported)),
+        other => return Err(config.unsupported("pooling_mode", &other.join(", "), supported)),
+    };
+    Ok((pooling, normalize))
+}
+
+/// The modes that are on: `pooling_mode` names them, older files have a flag for each.
+fn pooling_modes<'a>(config: &Fields<'a>) -> Result<Vec<&'a str>, QuantizeError> {
+    if config.has("pooling_mode") {
+        return config.texts("pooling_mode");
+    }
+    let known = [
+        "mean_tokens",
+        "cls_token",
+        "lasttoken",
+        "max_tokens",
+        "mean_sqrt_len_tokens",
+        "weightedmean_tokens",
     ];
-    let supported = "one of pooling_mode_mean_tokens, pooling_mode_cls_token, \
-                     pooling_mode_lasttoken, pooling_mode_max_tokens";
     let mut chosen = Vec::new();
-    for (key, pooling) in modes {
-        if config.flag_or(key, false)? {
-            chosen.push((key, pooling));
+    for mode in known {
+        if config.flag_or(&format!("pooling_mode_{mode}"), false)? {
+            chosen.push(mode);
         }
     }
-    match chosen.as_slice() {
-        [(_, Some(pooling))] => Ok((*pooling, normalize)),
-        [] => Err(config.unsupported("pooling_mode", "none", supported)),
-        several => {
-            let names: Vec<&str> = several.iter().map(|(key, _)| *key).collect();
-            Err(config.unsupported("pooling_mode", &names.join(", "), supported))
-        }
-    }
+    Ok(chosen)
 }
 
 impl Encoder {

@@ -44,6 +44,8 @@ pub(crate) struct FolderConfig<'a> {
     pub(crate) config: Fields<'a>,
     /// What sentence-transformers adds.
     pub(crate) sentence: Option<SentenceConfig<'a>>,
+    /// Tokens after which a text is cut, where a file says it.
+    pub(crate) max_tokens: Option<usize>,
 }
 
 /// The configuration files that sentence-transformers adds to a folder.
@@ -52,8 +54,6 @@ pub(crate) struct SentenceConfig<'a> {
     pub(crate) modules: Vec<&'a str>,
     /// `1_Pooling/config.json`.
     pub(crate) pooling: Fields<'a>,
-    /// `max_seq_length` of `sentence_bert_config.json`.
-    pub(crate) max_tokens: Option<usize>,
 }
 
 /// What a family makes of a checkpoint.

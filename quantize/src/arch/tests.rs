@@ -47,7 +47,11 @@ fn object(value: Value) -> Map<String, Value> {
 
 fn folder(config: Value) -> Result<ModelSpec, QuantizeError> {
     let map = object(config);
-    let folder = FolderConfig { config: Fields::json("config.json", &map), sentence: None };
+    let folder = FolderConfig {
+        config: Fields::json("config.json", &map),
+        sentence: None,
+        max_tokens: None,
+    };
     let spec = map_folder(&folder, &Shapes::new(&[]))?.spec;
     spec.validate().unwrap();
     Ok(spec)
@@ -287,8 +291,8 @@ fn head(modules: &[&'static str], pooling: Value) -> Result<Head, String> {
         sentence: Some(SentenceConfig {
             modules: modules.to_vec(),
             pooling: Fields::json("1_Pooling/config.json", &pooling),
-            max_tokens: Some(256),
         }),
+        max_tokens: Some(256),
     };
     let mapping = map_folder(&folder, &Shapes::new(&[])).map_err(|error| error.to_string())?;
     assert_eq!(mapping.max_tokens, Some(256));
@@ -305,7 +309,20 @@ fn pooling_configurations() {
     let cls = json!({"pooling_mode_cls_token": true});
     let expected = Head::Embedding { pooling: Pooling::Cls, normalize: false };
     assert_eq!(head(&full[..2], cls.clone()), Ok(expected));
+    for (mode, pooling) in [
+        (json!("mean"), Pooling::Mean),
+        (json!(["cls"]), Pooling::Cls),
+        (json!("lasttoken"), Pooling::Last),
+        (json!("max"), Pooling::Max),
+    ] {
+        let config = json!({"embedding_dimension": 384, "pooling_mode": mode});
+        let expected = Head::Embedding { pooling, normalize: true };
+        assert_eq!(head(&full, config), Ok(expected));
+    }
     for (modules, pooling, part) in [
+        (&full[..], json!({"pooling_mode": ["cls", "mean"]}), "cls, mean"),
+        (&full[..], json!({"pooling_mode": "weightedmean"}), "weightedmean"),
+        (&full[..], json!({"pooling_mode": "mean", "embedding_dimension": 32}), "32"),
         (&full[..1], mean.clone(), "modules.json"),
         (&["Transformer", "Pooling", "Dense"][..], mean, "Dense"),
         (&full[..], json!({"pooling_mode_mean_sqrt_len_tokens": true}), "mean_sqrt_len"),

@@ -115,7 +115,11 @@ impl Folder {
             Some(modules) => Some(self.sentence_config(modules)?),
             None => None,
         };
-        let folder = FolderConfig { config: Fields::json(CONFIG, &self.config), sentence };
+        let folder = FolderConfig {
+            config: Fields::json(CONFIG, &self.config),
+            sentence,
+            max_tokens: self.max_tokens()?,
+        };
         arch::map_folder(&folder, self.checkpoint())
     }
 
@@ -149,11 +153,21 @@ impl Folder {
                     missing(&self.path, POOLING, "modules.json says that it describes the pooling")
                 })?,
             ),
-            max_tokens: match sentence {
-                Some(sentence) => sentence.opt_size("max_seq_length")?,
-                None => None,
-            },
         })
+    }
+
+    /// `max_seq_length` of sentence-transformers; its newer releases write the tokenizer's
+    /// `model_max_length` only, which is a number of 31 digits where there is no limit.
+    fn max_tokens(&self) -> Result<Option<usize>, QuantizeError> {
+        let read = |file, map: &Option<Object>, key| match map {
+            Some(map) => Fields::json(file, map).opt_float(key),
+            None => Ok(None),
+        };
+        let tokens = match read(SENTENCE, &self.sentence, "max_seq_length")? {
+            Some(tokens) => Some(tokens),
+            None => read(TOKENIZER_CONFIG, &self.tokenizer_config, "model_max_length")?,
+        };
+        Ok(tokens.filter(|&tokens| tokens >= 1.0).map(|tokens| tokens as usize))
     }
 
     pub(super) fn defaults(&self) -> Result<Defaults, QuantizeError> {
