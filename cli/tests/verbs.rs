@@ -74,6 +74,8 @@ fn generating_verbs() {
     assert!(stderr(&out).contains("tok/s"), "{}", stderr(&out));
     let again = place.run(&["run", place.model(), "--raw", "-q", "-n", "5", "--temp", "0", "ab"]);
     assert_eq!(again.stdout, out.stdout);
+    let nothing = place.json(&["run", place.model(), "--raw", "-n", "0", "-o", "json", "ab"]);
+    assert_eq!((&nothing["text"], &nothing["prefill_tok_s"]), (&"".into(), &0.0.into()));
 
     let rows = place.json(&[
         "bench",
@@ -124,6 +126,9 @@ fn looking_verbs() {
     let place = place("bert");
     let vectors = place.json(&["embed", place.model(), "a", "b c", "-o", "json"]);
     assert_eq!(vectors["embeddings"].as_array().unwrap().len(), 2);
+    // One vector a text, even where there is nothing in it but the marks around it.
+    let vectors = place.json(&["embed", place.model(), "a", "", "b", "-o", "json"]);
+    assert_eq!(vectors["embeddings"].as_array().unwrap().len(), 3);
     let tokens = place.json(&["tokenize", place.model(), "a b", "-o", "json"]);
     let (ids, pieces) = (tokens["ids"].as_array().unwrap(), tokens["pieces"].as_array().unwrap());
     assert!(!ids.is_empty() && ids.len() == pieces.len());
@@ -174,7 +179,7 @@ fn what_cannot_be_done_is_said() {
     }
     assert!(place.fails(1, &["verify", &damaged]).contains("tensor"));
     assert!(place.fails(1, &["embed", model, "x"]).contains("embed"));
-    place.fails(1, &["run", model, "--raw", "--temp=-1", "x"]);
+    place.fails(1, &["run", model, "--raw", "--temp", "-1", "x"]);
     place.fails(1, &["run", model, "--raw", "--top-p", "2", "x"]);
     place.fails(1, &["run", model, "-f", "no/such/prompt.txt"]);
     let long = "abc ".repeat(5000);

@@ -170,7 +170,10 @@ mod tests {
         let messages = [Message::new("user", "it's <b> é")];
         for (template, expected) in [
             ("{{ messages[0].content|tojson }}", r#""it's <b> é""#),
-            ("{{ [1, 'a', none, true, {'k': 2.5}]|tojson }}", r#"[1, "a", null, true, {"k": 2.5}]"#),
+            (
+                "{{ [1, 'a', none, true, {'k': 2.5}]|tojson }}",
+                r#"[1, "a", null, true, {"k": 2.5}]"#,
+            ),
             ("{{ [1, []]|tojson(indent=2) }}", "[\n  1,\n  []\n]"),
             ("{{ [1]|tojson(ensure_ascii=False) }}", "[1]"),
         ] {

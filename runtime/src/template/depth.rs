@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn long_tags_are_refused_wherever_they_hide() {
         let dots = format!("a{}", ".b".repeat(1000));
-        for start in ["", "{# ' #}", "{{ '}}' }}", "{{ \"\\\"{{\" }}", "{{ {'}}': 1} }}", "it's {"] {
+        for start in ["", "{# ' #}", "{{ '}}' }}", "{{ \"\\\"{{\" }}", "{{ {'}}': 1} }}", "it's {"]
+        {
             assert!(refusal(&format!("{start}{{{{ {dots} }}}}")).is_some(), "{start}");
             assert!(refusal(&format!("{start}{{% if {dots} %}}")).is_some(), "{start}");
         }
