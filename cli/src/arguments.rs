@@ -1,5 +1,6 @@
 //! Arguments that several verbs share.
 
+use std::fmt::Display;
 use std::fs;
 use std::io::{IsTerminal, Read, stdin};
 use std::num::NonZeroUsize;
@@ -11,6 +12,7 @@ use kinglet_quantize::WeightType;
 
 use crate::catalog::Sampling;
 use crate::failure::Failure;
+use crate::output::say;
 
 /// Which model, and how to run it.
 #[derive(Args, Debug)]
@@ -122,7 +124,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
         return read_stdin();
     }
     let bytes = fs::read(path).map_err(|e| Failure::from(e).during(path.display()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(decode(bytes, path.display()))
 }
 
 /// Text from `-p`, words, a file or standard input, whichever there is.
@@ -149,5 +151,12 @@ pub(crate) fn text_of(
 pub(crate) fn read_stdin() -> Result<String, Failure> {
     let mut bytes = Vec::new();
     stdin().lock().read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(decode(bytes, "standard input"))
+}
+
+fn decode(bytes: Vec<u8>, source: impl Display) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        say!("{source} is not UTF-8 throughout; what is not is read as \u{fffd}");
+        String::from_utf8_lossy(error.as_bytes()).into_owned()
+    })
 }
