@@ -3,7 +3,7 @@
 //! Activations are `256 * high + low`, both signed bytes, 8 high ones and 8 low ones to a
 //! register. A register of weights holds 2 rows x 8 k, so `sdot` multiplies row 0 by the high and
 //! row 1 by the low bytes; a second `sdot`, with the halves of the activations swapped by `ext`,
-//! does the rest. At the end of a group the sums meet their weights of 256 and 1.
+//! does the rest. At the end of a group the sums over high bytes are shifted by 8 and all are joined.
 
 use super::convert::{quantize_row, to_f16};
 use super::neon;
@@ -49,8 +49,8 @@ unsafe fn tile_of<const T: usize>(product: &I8Product, tile: &I8Tile) {
         let mut scales = product.weight_scales(tile.panel);
         let mut q = product.q.add(tile.token * product.padded_k).cast::<i8>();
         let x_scales = product.x_scales.add(tile.token * product.groups);
-        let high_low = vld1q_s32([256, 1, 256, 1].as_ptr());
-        let low_high = vld1q_s32([1, 256, 1, 256].as_ptr());
+        let high_low = vld1q_s32([8, 0, 8, 0].as_ptr());
+        let low_high = vld1q_s32([0, 8, 0, 8].as_ptr());
         let mut sums = [zero_sums(); T];
         for g in 0..product.groups {
             let mut dots = [[[vdupq_n_s32(0); 2]; 4]; T];
@@ -75,8 +75,9 @@ unsafe fn tile_of<const T: usize>(product: &I8Product, tile: &I8Tile) {
             for (t, (sums, d)) in sums.iter_mut().zip(dots).enumerate() {
                 let dots: [_; 2] = std::array::from_fn(|half| {
                     let (first, second) = (d[2 * half], d[2 * half + 1]);
-                    let straight = vmulq_s32(vpaddq_s32(first[0], second[0]), high_low);
-                    vmlaq_s32(straight, vpaddq_s32(first[1], second[1]), low_high)
+                    let straight = vshlq_s32(vpaddq_s32(first[0], second[0]), high_low);
+                    let crossed = vshlq_s32(vpaddq_s32(first[1], second[1]), low_high);
+                    vaddq_s32(straight, crossed)
                 });
                 add_group(sums, dots, group_scales, *x_scales.add(t * product.groups + g));
             }

@@ -2,7 +2,8 @@
 //!
 //! `smmla` multiplies 2 rows x 8 k by 2 columns x 8 k. A register of weights is the first operand
 //! as it comes; the second is a run of 8 activations as `quantize_row` leaves it, high bytes and
-//! low bytes being the two columns. One instruction gives both halves of both rows.
+//! low bytes being the two columns. One instruction gives both halves of both rows, which are joined
+//! at the end of a group.
 
 use super::convert::{quantize_row, to_f16};
 use super::neon;
@@ -46,6 +47,7 @@ unsafe fn tile_of<const T: usize>(product: &I8Product, tile: &I8Tile) {
         let mut scales = product.weight_scales(tile.panel);
         let mut q = product.q.add(tile.token * product.padded_k).cast::<i8>();
         let x_scales = product.x_scales.add(tile.token * product.groups);
+        let high_by_8 = vld1q_s32([8, 0, 8, 0].as_ptr());
         let mut sums = [zero_sums(); T];
         for g in 0..product.groups {
             let mut dots = [[vdupq_n_s32(0); 4]; T];
@@ -63,11 +65,8 @@ unsafe fn tile_of<const T: usize>(product: &I8Product, tile: &I8Tile) {
             let group_scales = load_scales(scales);
             scales = scales.add(product.scale_step);
             for (t, (sums, d)) in sums.iter_mut().zip(dots).enumerate() {
-                let dots: [_; 2] = std::array::from_fn(|half| {
-                    let (first, second) = (d[2 * half], d[2 * half + 1]);
-                    let high = vuzp1q_s32(first, second);
-                    vaddq_s32(vshlq_n_s32::<8>(high), vuzp2q_s32(first, second))
-                });
+                let d = d.map(|dot| vshlq_s32(dot, high_by_8));
+                let dots = [vpaddq_s32(d[0], d[1]), vpaddq_s32(d[2], d[3])];
                 add_group(sums, dots, group_scales, *x_scales.add(t * product.groups + g));
             }
         }
