@@ -115,6 +115,18 @@ pub(crate) fn create_folder(folder: &Path) -> Result<(), Failure> {
     })
 }
 
+/// Removes what a killed process left under names that begin with `prefix`; a lock must say that
+/// none is at work.
+pub(crate) fn remove_leftovers(folder: &Path, prefix: &str) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            // Nothing but disk space depends on it.
+            let path = entry.path();
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
+    }
+}
+
 /// Bytes of a file, or of all files in a folder. What vanishes meanwhile counts nothing.
 pub(crate) fn size(path: &Path) -> u64 {
     let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
@@ -149,6 +161,20 @@ mod tests {
         fs::write(folder.path().join("inner/b"), [0; 5]).unwrap();
         assert_eq!(size(folder.path()), 15);
         assert_eq!(size(&folder.path().join("missing")), 0);
+    }
+
+    #[test]
+    fn leftovers_are_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join(".m-1")).unwrap();
+        for name in [".m-1/wheel", ".m-2", "m-3", ".n-4"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        remove_leftovers(folder.path(), ".m-");
+        let kept = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut kept: Vec<_> = kept.collect();
+        kept.sort();
+        assert_eq!(kept, [".n-4", "m-3"]);
     }
 
     #[test]

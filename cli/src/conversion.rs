@@ -8,7 +8,7 @@ use kinglet_formats::kinglet;
 use kinglet_quantize::{Options, QuantizeError, Report, Source, WeightType, quantize};
 use sha2::{Digest, Sha256};
 
-use crate::cache::{Cache, create_folder};
+use crate::cache::{Cache, create_folder, remove_leftovers};
 use crate::catalog::{self, Entry};
 use crate::failure::Failure;
 use crate::interrupt::Guard;
@@ -104,6 +104,7 @@ fn make(
     let lock = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let _lock = cache.lock(&lock)?;
     if !target.is_file() {
+        remove_leftovers(&cache.models(), &format!(".{lock}."));
         let start = Instant::now();
         let report = convert(name, &source()?, options, target)?;
         say!(

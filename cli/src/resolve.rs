@@ -66,13 +66,17 @@ pub(crate) struct Resolved {
     pub(crate) path: PathBuf,
     /// Sampling that the model's authors recommend.
     pub(crate) sampling: Sampling,
+    /// Whether the file is the cache's and can be made again.
+    cached: bool,
 }
 
 /// The `.kinglet` file for a MODEL argument; fetches and converts where needed.
 pub(crate) fn resolve(model: &str, dtype: Option<WeightType>) -> Result<Resolved, Failure> {
     let wanted = dtype.unwrap_or(WeightType::Int8);
     let mut sampling = Sampling::default();
-    let path = match meaning(model)? {
+    let meaning = meaning(model)?;
+    let cached = !matches!(meaning, Meaning::Kinglet(_));
+    let path = match meaning {
         Meaning::Named(entry) => {
             sampling = entry.sampling;
             conversion::of_entry(entry, wanted, &Cache::locate()?)?
@@ -85,7 +89,7 @@ pub(crate) fn resolve(model: &str, dtype: Option<WeightType>) -> Result<Resolved
         }
         Meaning::Kinglet(path) => path,
     };
-    Ok(Resolved { path, sampling })
+    Ok(Resolved { path, sampling, cached })
 }
 
 /// Opens the model that the arguments name.
@@ -96,7 +100,12 @@ pub(crate) fn open(arguments: &ModelArguments) -> Result<(Model, Sampling), Fail
     if let Some(threads) = arguments.threads {
         options = options.threads(threads.get());
     }
-    let model =
-        Model::open_with(&resolved.path, &options).map_err(|e| Failure::from(e).during(name))?;
+    let model = Model::open_with(&resolved.path, &options).map_err(|error| match error {
+        kinglet::Error::File(_) if resolved.cached => Failure::new(format!(
+            "{name}: {error}; the file is {} in the cache: remove it, and it is made again",
+            resolved.path.display()
+        )),
+        error => Failure::from(error).during(name),
+    })?;
     Ok((model, resolved.sampling))
 }

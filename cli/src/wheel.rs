@@ -7,7 +7,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
-use crate::cache::{Cache, create_folder};
+use crate::cache::{Cache, create_folder, remove_leftovers};
 use crate::catalog::{CheckpointFile, Entry};
 use crate::failure::Failure;
 use crate::interrupt::Guard;
@@ -37,16 +37,6 @@ pub(crate) fn fetch(entry: &Entry, cache: &Cache) -> Result<(), Failure> {
     }
     fs::rename(&files, &target)?;
     Ok(())
-}
-
-/// Removes what a killed process left; the lock says that none is at work.
-fn remove_leftovers(folder: &Path, prefix: &str) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
-            // Nothing but disk space depends on it.
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
 }
 
 fn extract(entry: &Entry, wheel: &Path, folder: &Path, guard: &Guard) -> Result<(), Failure> {

@@ -256,6 +256,17 @@ fn files_are_as_readable_as_others() {
     assert_eq!(mode(model), mode(other));
 }
 
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_replaced_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let error = sample::write(&path, usize::MAX).unwrap_err().to_string();
+    assert!(error.contains("name a file"), "{error}");
+    assert_eq!(names(folder.path()), ["socket"]);
+}
+
 #[test]
 fn causes_in_the_system_are_told_with_what_to_do() {
     let full = std::io::Error::from(std::io::ErrorKind::StorageFull);

@@ -319,6 +319,10 @@ fn temporary_file(path: &Path, needed: u64) -> Result<NamedTempFile, KingletErro
     if path.is_dir() {
         return Err(target("it is a folder; name a file in it"));
     }
+    // Renaming would put a file in the place of a device such as /dev/null.
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(target("it is a device, a pipe or a socket; name a file"));
+    }
     if !folder(path).is_dir() {
         return Err(target("its folder does not exist; create it first"));
     }
