@@ -1,10 +1,12 @@
 // Builds the module's variants into wasm/pkg/VARIANT: `node wasm/build.mjs [VARIANT...]`.
+// The name `kernel-tests` builds the kernel tests of the runtime, a program for
+// wasm/tests/kernels.test.mjs, to target/wasm/kernel-tests.wasm.
 //
 // Takes the toolchain of rustup where it has the WebAssembly target (and, for threads, rust-src),
 // or else Debian's `rustc-web` and `rust-web-src`, whose standard library is compiled here.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -13,6 +15,8 @@ const wasm = dirname(fileURLToPath(import.meta.url));
 const root = dirname(wasm);
 const built = join(root, "target", "wasm");
 const target = "wasm32-unknown-unknown";
+/** For tests, which want to be told what to run and to say how it went. */
+const wasi = "wasm32-wasip1";
 /** Most bytes of a variant's module, gzipped. */
 const budget = 1_000_000;
 
@@ -31,15 +35,16 @@ function output(command, args) {
   return execFileSync(command, args, { cwd: root, encoding: "utf8" }).trim();
 }
 
-/** Which compiler builds a variant, and how it comes by its standard library and linker. */
-function toolchain(threads) {
+/** Which compiler builds for a target, and how it comes by its standard library and linker. */
+function toolchain(target, threads = false) {
   const library = (sysroot) => join(sysroot, "lib/rustlib/src/rust/library");
   const own = output("rustc", ["--print", "sysroot"]);
   if (!threads && existsSync(join(own, "lib/rustlib", target))) {
     return { env: {}, args: [], flags: [] };
   }
-  const buildStd = ["-Z", "build-std=std,panic_abort"];
-  if (existsSync(library(own))) {
+  const buildStd = ["-Z", `build-std=std,panic_abort${target === wasi ? ",test" : ""}`];
+  // The C library and the start of programs come with rustup's target only.
+  if (target !== wasi && existsSync(library(own))) {
     return { env: { RUSTC_BOOTSTRAP: "1" }, args: buildStd, flags: [] };
   }
   const debian = "/usr/bin/rustc";
@@ -47,18 +52,25 @@ function toolchain(threads) {
     const host = /host: (.*)/.exec(output("rustc", ["-vV"]))[1];
     const linker = join(own, "lib/rustlib", host, "bin/rust-lld");
     const flags = existsSync(linker) ? ["-C", `linker=${linker}`] : [];
+    if (target === wasi) {
+      // Of the package wasi-libc, which has no threads: spawning one fails when it is tried.
+      const libc = "/usr/lib/wasm32-wasi";
+      flags.push("-C", "link-arg=--allow-undefined");
+      flags.push("-C", "link-self-contained=no", "-L", libc);
+      flags.push("-C", `link-arg=${libc}/crt1-command.o`);
+    }
     return { env: { RUSTC: debian, RUSTC_BOOTSTRAP: "1" }, args: buildStd, flags };
   }
   throw new Error(
     `no compiler for ${target}${threads ? " with threads" : ""}; use one of\n` +
       `  rustup target add ${target} && rustup component add rust-src\n` +
-      "  apt-get install --no-install-recommends rustc-web rust-web-src",
+      "  apt-get install --no-install-recommends rustc-web rust-web-src wasi-libc",
   );
 }
 
 /** Compiles the crate and gives the path of the module. */
 function compile(name, { features, threads = false }) {
-  const { env, args, flags } = toolchain(threads);
+  const { env, args, flags } = toolchain(target, threads);
   const enabled = ["simd128", ...features, ...(threads ? ["atomics", "bulk-memory"] : [])];
   const link = threads
     ? [
@@ -135,8 +147,33 @@ function report(name, module) {
   }
 }
 
+/** Compiles the tests of the runtime, with every kernel set. */
+function compileTests() {
+  const { env, args, flags } = toolchain(wasi);
+  const rustflags = ["-C", "target-feature=+simd128,+relaxed-simd", ...flags];
+  const command = ["test", ...args, "-p", "kinglet", "--lib", "--target", wasi, "--no-run"];
+  const json = execFileSync("cargo", [...command, "--locked", "--message-format=json"], {
+    cwd: root,
+    stdio: ["ignore", "pipe", "inherit"],
+    maxBuffer: 1 << 28,
+    env: {
+      ...process.env,
+      ...env,
+      CARGO_ENCODED_RUSTFLAGS: rustflags.join("\x1f"),
+      CARGO_TARGET_DIR: join(built, "tests"),
+    },
+  });
+  const messages = json.toString().split("\n").filter(Boolean).map(JSON.parse);
+  const program = messages.findLast(({ executable }) => executable)?.executable;
+  copyFileSync(program, join(built, "kernel-tests.wasm"));
+}
+
 const chosen = process.argv.slice(2);
 for (const name of chosen.length ? chosen : Object.keys(variants)) {
+  if (name === "kernel-tests") {
+    compileTests();
+    continue;
+  }
   const variant = variants[name];
   if (!variant) {
     throw new Error(`no variant ${name}; there are ${Object.keys(variants).join(", ")}`);

@@ -78,7 +78,8 @@ fn gemm_i8(w: &I8Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mu
     lengths::gemm_i8(w, first_panel, x, out);
     let product = I8Product::new(w, x, out);
     let second = Raised::new();
-    let tokens_in_tile = if product.groups <= GROUPS { TOKENS } else { 1 };
+    let few_groups = product.groups <= GROUPS;
+    let tokens_in_tile = if few_groups { TOKENS } else { 1 };
     for tokens in product.token_blocks(x.m, TOKENS) {
         for tile in balanced(tokens.clone(), tokens_in_tile) {
             let t = tile.start;
@@ -87,7 +88,10 @@ fn gemm_i8(w: &I8Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mu
             unsafe {
                 let to = product.out.add(t * product.out_stride);
                 match tile.len() {
-                    1 => one_token(&product, second, first_panel, t, to, out.cols()),
+                    1 if few_groups => {
+                        one_token::<true>(&product, second, first_panel, t, to, out.cols());
+                    }
+                    1 => one_token::<false>(&product, second, first_panel, t, to, out.cols()),
                     2 => tile_of::<2>(&product, second, first_panel, t, to, out.cols()),
                     _ => tile_of::<3>(&product, second, first_panel, t, to, out.cols()),
                 }
@@ -114,11 +118,16 @@ impl Raised {
     }
 }
 
-/// Panels from `first_panel` on times one token, to `cols` columns from `out` on.
+/// Lines in the body of the inner loop; a group has a multiple of them.
+const UNROLL: usize = 4;
+
+/// Panels from `first_panel` on times one token, to `cols` columns from `out` on. The sums of
+/// activations are computed once, or again for each panel where there is no room for them.
 ///
 /// # Safety
-/// The panels and the token must exist in `product`, and `out` must be valid for `cols` elements.
-unsafe fn one_token(
+/// The panels and the token must exist in `product`, with at most [`GROUPS`] groups if they are
+/// `FEW_GROUPS`, and `out` must be valid for `cols` elements.
+unsafe fn one_token<const FEW_GROUPS: bool>(
     product: &I8Product,
     raised: Raised,
     first_panel: usize,
@@ -126,10 +135,14 @@ unsafe fn one_token(
     out: *mut f32,
     cols: usize,
 ) {
-    for panel in 0..cols.div_ceil(8) {
-        // SAFETY: all pointers stay inside the planes: `groups * lines` lines of 64 bytes and
-        // their scales, and as many runs of 8 activations.
-        unsafe {
+    // SAFETY: all pointers stay inside the planes: `groups * lines` lines of 64 bytes and their
+    // scales, and as many runs of 8 activations.
+    unsafe {
+        let mut added_once = [0; GROUPS];
+        if FEW_GROUPS {
+            added(product, raised, token, &mut added_once);
+        }
+        for panel in 0..cols.div_ceil(8) {
             let mut line = product.weights(first_panel + panel);
             let mut weight_scales = product.weight_scales(first_panel + panel);
             let mut q = product.q.add(token * product.padded_k);
@@ -139,19 +152,26 @@ unsafe fn one_token(
                 let mut low = [i32x4_splat(0); 4];
                 let mut high = [i32x4_splat(0); 4];
                 let mut x_sums = i32x4_splat(0);
-                for _ in 0..product.lines {
-                    x_sums = dot(v128_load(q.cast()), i8x16_splat(1), x_sums);
-                    let x_low = v128_load64_splat(q.cast());
-                    let x_high = v128_load64_splat(q.add(4).cast());
-                    for r in 0..4 {
-                        let w = v128_xor(v128_load(line.add(r * 16).cast()), raised.mask);
-                        low[r] = dot(x_low, w, low[r]);
-                        high[r] = dot(x_high, w, high[r]);
+                for _ in 0..product.lines / UNROLL {
+                    for u in 0..UNROLL {
+                        let q = q.add(u * 8);
+                        if !FEW_GROUPS {
+                            x_sums = dot(v128_load(q.cast()), i8x16_splat(1), x_sums);
+                        }
+                        let x_low = v128_load64_splat(q.cast());
+                        let x_high = v128_load64_splat(q.add(4).cast());
+                        for r in 0..4 {
+                            let w = v128_load(line.add(u * 64 + r * 16).cast());
+                            let w = v128_xor(w, raised.mask);
+                            low[r] = dot(x_low, w, low[r]);
+                            high[r] = dot(x_high, w, high[r]);
+                        }
                     }
-                    line = line.add(64);
-                    q = q.add(8);
+                    line = line.add(UNROLL * 64);
+                    q = q.add(UNROLL * 8);
                 }
-                let added = i32x4_splat(raised.by * total(x_sums));
+                let added = if FEW_GROUPS { added_once[g] } else { raised.by * total(x_sums) };
+                let added = i32x4_splat(added);
                 let dots: [v128; 4] = std::array::from_fn(|r| joined(low[r], high[r]));
                 let rows = [sums::of_pairs(dots[0], dots[1]), sums::of_pairs(dots[2], dots[3])];
                 let x_scale = f32x4_splat(*x_scales.add(g));
@@ -184,19 +204,11 @@ unsafe fn tile_of<const T: usize>(
 ) {
     // SAFETY: as for one token.
     unsafe {
-        let mut added = [[0; GROUPS]; T];
-        let x = product.q.add(token * product.padded_k);
-        for (t, added) in added.iter_mut().enumerate() {
-            let mut q = x.add(t * product.padded_k);
-            for added in &mut added[..product.groups] {
-                let mut x_sums = i32x4_splat(0);
-                for _ in 0..product.lines {
-                    x_sums = dot(v128_load(q.cast()), i8x16_splat(1), x_sums);
-                    q = q.add(8);
-                }
-                *added = raised.by * total(x_sums);
-            }
+        let mut added_once = [[0; GROUPS]; T];
+        for (t, added_once) in added_once.iter_mut().enumerate() {
+            added(product, raised, token + t, added_once);
         }
+        let x = product.q.add(token * product.padded_k);
         for panel in 0..cols.div_ceil(8) {
             let mut halves = [[f32x4_splat(0.0); 2]; T];
             for half in 0..2 {
@@ -230,7 +242,7 @@ unsafe fn tile_of<const T: usize>(
                             joined(low[t][0], high[t][0]),
                             joined(low[t][1], high[t][1]),
                         );
-                        let row = i32x4_sub(rows, i32x4_splat(added[t][g]));
+                        let row = i32x4_sub(rows, i32x4_splat(added_once[t][g]));
                         let x_scale = f32x4_splat(*x_scales.add(t * product.groups + g));
                         let scale = f32x4_mul(scales, x_scale);
                         let scaled = f32x4_mul(f32x4_convert_i32x4(row), scale);
@@ -242,6 +254,25 @@ unsafe fn tile_of<const T: usize>(
                 let to = out.add(t * product.out_stride + panel * 8);
                 sums::store(to, halves, (cols - panel * 8).min(8));
             }
+        }
+    }
+}
+
+/// What the raised weights add to the dot products of a token, group by group.
+///
+/// # Safety
+/// The token must exist in `product`.
+unsafe fn added(product: &I8Product, raised: Raised, token: usize, out: &mut [i32; GROUPS]) {
+    // SAFETY: the token has `groups * lines` runs of 8 activations.
+    unsafe {
+        let mut q = product.q.add(token * product.padded_k);
+        for out in out.iter_mut().take(product.groups) {
+            let mut x_sums = i32x4_splat(0);
+            for _ in 0..product.lines {
+                x_sums = dot(v128_load(q.cast()), i8x16_splat(1), x_sums);
+                q = q.add(8);
+            }
+            *out = raised.by * total(x_sums);
         }
     }
 }
