@@ -19,7 +19,6 @@ enum Source {
         session: Rc<RefCell<Session>>,
         state: GenerationState,
     },
-    /// The answer until it is recorded, and a copy of its counts after that.
     Chat {
         chat: Rc<RefCell<kinglet::Chat>>,
         answer: AnswerState,
@@ -45,8 +44,8 @@ impl Generation {
 
 #[wasm_bindgen]
 impl Generation {
-    /// The next piece of text, `undefined` at the end. The first calls run the prompt. Pieces are
-    /// empty while the prompt, a character or a stop text is incomplete.
+    /// The next piece of text, `undefined` at the end. The first call runs the prompt. Pieces are
+    /// empty while a character or a stop text is incomplete.
     #[allow(clippy::should_implement_trait, reason = "the name is JavaScript's")]
     pub fn next(&mut self) -> Result<Option<String>, Error> {
         let piece = match &mut self.0 {

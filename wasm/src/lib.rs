@@ -25,8 +25,9 @@
 //! ```
 //!
 //! Every object has `free()`. Errors are `Error` objects with a `code` (see `error.rs`) and the
-//! runtime's message. The memory of a module with threads is shared; it may grow with any call, so
-//! views of it are made anew after each.
+//! runtime's message. A memory may grow with any call, so views of it are made anew after each. That
+//! of a module with threads is shared; whoever loads the module may bring one of their own, with a
+//! maximum that the device accepts: `init({ module_or_path, memory })`.
 
 mod chat;
 mod download;
