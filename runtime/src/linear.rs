@@ -125,23 +125,20 @@ impl Linears {
         &self.parts
     }
 
-    /// Computes `input @ weights^T + bias` tile by tile and calls `finish(tile, out tile)`, the
-    /// first holding the products, the second the same place of `out` `[m][width]`.
-    pub(crate) fn apply_with(
+    /// Computes `out = finish(input @ weights^T + bias)`, `out` `[m][width]`, tile by tile.
+    pub(crate) fn apply_then(
         &self,
         ctx: &Context<'_>,
         input: &Input<'_>,
         scratch: &mut [WorkerScratch],
         out: &mut [f32],
-        finish: impl Fn(&mut TileMut<'_>, &mut TileMut<'_>) + Sync,
+        finish: impl Fn(&mut TileMut<'_>) + Sync,
     ) {
         let ops = ctx.ops;
         let (columns, tile_tokens) = self.tiling(input.m);
-        ctx.crew.tiles(scratch, out, tile_tokens, columns, |scratch, row, block, mut out| {
-            let part = &self.parts[block.part];
-            let mut tile = scratch.tile(out.rows(), out.cols());
-            product(ops, part, input, row, block, &mut tile);
-            finish(&mut tile, &mut out);
+        ctx.crew.tiles(scratch, out, tile_tokens, columns, |_, row, block, mut out| {
+            product(ops, &self.parts[block.part], input, row, block, &mut out);
+            finish(&mut out);
         });
     }
 
@@ -153,11 +150,7 @@ impl Linears {
         scratch: &mut [WorkerScratch],
         out: &mut [f32],
     ) {
-        let ops = ctx.ops;
-        let (columns, tile_tokens) = self.tiling(input.m);
-        ctx.crew.tiles(scratch, out, tile_tokens, columns, |_, row, block, mut out| {
-            product(ops, &self.parts[block.part], input, row, block, &mut out);
-        });
+        self.apply_then(ctx, input, scratch, out, |_| {});
     }
 
     /// Computes `out += input @ weights^T + bias`.
@@ -168,10 +161,13 @@ impl Linears {
         scratch: &mut [WorkerScratch],
         out: &mut [f32],
     ) {
-        let kernels = ctx.ops.kernels;
-        self.apply_with(ctx, input, scratch, out, |tile, out| {
+        let ops = ctx.ops;
+        let (columns, tile_tokens) = self.tiling(input.m);
+        ctx.crew.tiles(scratch, out, tile_tokens, columns, |scratch, row, block, mut out| {
+            let mut tile = scratch.tile(out.rows(), out.cols());
+            product(ops, &self.parts[block.part], input, row, block, &mut tile);
             for r in 0..out.rows() {
-                (kernels.add)(out.row(r), tile.row(r));
+                (ops.kernels.add)(out.row(r), tile.row(r));
             }
         });
     }

@@ -235,7 +235,7 @@ impl Step<'_> {
 
         let Scratch { x, block, normed, attended, mlp, quantized, workers, .. } =
             &mut *self.scratch;
-        let (x, block) = (&mut x[..len], &mut block[..len]);
+        let (mut x, mut block) = (&mut x[..len], &mut block[..len]);
         let width = layer.attention.n_heads * layer.attention.head_dim;
         let input = quantized.input(ctx, &attended[..m * width], layer.o_proj.parts());
         if let Some(post_norm) = &layer.attn_post_norm {
@@ -247,25 +247,29 @@ impl Step<'_> {
 
         let norm = if before { &layer.mlp_norm } else { &layer.attn_norm };
         apply_norm(ctx, norm, x, block, hidden);
-        if !before {
-            x.copy_from_slice(block);
-        }
+        // After a block the norm's output is the residual stream: the buffers change places, and
+        // change back at the end of the layer.
+        let input = if before {
+            &*block
+        } else {
+            std::mem::swap(&mut x, &mut block);
+            &*x
+        };
         let width = layer.down_proj.parts()[0].k;
         let mlp = &mut mlp[..m * width];
         match &layer.up {
             UpProjection::Gated(pair) => {
-                let input = quantized.input(ctx, block, &pair.parts());
+                let input = quantized.input(ctx, input, &pair.parts());
                 pair.apply(ctx, &input, workers, mlp, |gate, up| {
                     (ops.kernels.activate)(layer.activation, gate);
                     (ops.kernels.mul)(gate, up);
                 });
             }
             UpProjection::Plain(up) => {
-                let input = quantized.input(ctx, block, up.parts());
-                up.apply_with(ctx, &input, workers, mlp, |tile, out| {
+                let input = quantized.input(ctx, input, up.parts());
+                up.apply_then(ctx, &input, workers, mlp, |out| {
                     for r in 0..out.rows() {
-                        (ops.kernels.activate)(layer.activation, tile.row(r));
-                        out.row(r).copy_from_slice(tile.row(r));
+                        (ops.kernels.activate)(layer.activation, out.row(r));
                     }
                 });
             }
@@ -279,7 +283,6 @@ impl Step<'_> {
         }
         if !before {
             apply_norm(ctx, &layer.mlp_norm, x, block, hidden);
-            x.copy_from_slice(block);
         }
     }
 }

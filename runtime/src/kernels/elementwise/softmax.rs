@@ -21,16 +21,26 @@ pub(in crate::kernels) fn softmax_exp(scores: &mut [f32]) -> (f32, f32) {
     let mut lanes = [0.0f32; LANES];
     let mut blocks = scores.chunks_exact_mut(LANES);
     for block in &mut blocks {
-        for (lane, score) in lanes.iter_mut().zip(block) {
-            *score = exp(*score - max);
-            *lane += *score;
-        }
+        exp_block(block, max, &mut lanes);
     }
-    for (lane, score) in lanes.iter_mut().zip(blocks.into_remainder()) {
+    let rest = blocks.into_remainder();
+    if !rest.is_empty() {
+        // Filled up to a whole block, which is one for the vector units; it adds zeros.
+        let mut block = [f32::NEG_INFINITY; LANES];
+        block[..rest.len()].copy_from_slice(rest);
+        exp_block(&mut block, max, &mut lanes);
+        rest.copy_from_slice(&block[..rest.len()]);
+    }
+    (max, sum_lanes(lanes))
+}
+
+/// `exp(score - max)` of up to [`LANES`] scores, added lane by lane.
+#[inline(always)]
+fn exp_block(block: &mut [f32], max: f32, lanes: &mut [f32; LANES]) {
+    for (lane, score) in lanes.iter_mut().zip(block) {
         *score = exp(*score - max);
         *lane += *score;
     }
-    (max, sum_lanes(lanes))
 }
 
 /// The largest score, NaN left aside; `-inf` when there is none.
