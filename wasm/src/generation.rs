@@ -15,14 +15,8 @@ use crate::error;
 pub struct Generation(Source);
 
 enum Source {
-    Text {
-        session: Rc<RefCell<Session>>,
-        state: GenerationState,
-    },
-    Chat {
-        chat: Rc<RefCell<kinglet::Chat>>,
-        answer: AnswerState,
-    },
+    Text { session: Rc<RefCell<Session>>, state: GenerationState },
+    Chat { chat: Rc<RefCell<kinglet::Chat>>, answer: AnswerState },
 }
 
 impl Generation {
