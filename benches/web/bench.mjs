@@ -1,11 +1,14 @@
-// Kinglet beside wllama and transformers.js in one browser: bench.mjs PEERS [ROUNDS]
+// Kinglet beside wllama and transformers.js in one browser: bench.mjs PEERS [ROUNDS [RESULTS]]
 //
 // Each round opens a page for each program and thread count in turn; the table has the medians.
+// RESULTS is a file to which rounds are added, so that they can be measured at different times.
+
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 
 import { openBrowser, rendererMemory } from '../../wasm/tests/browser.mjs';
 import { startServer } from './server.mjs';
 
-const [peers, rounds = '3'] = process.argv.slice(2);
+const [peers, rounds = '3', file] = process.argv.slice(2);
 const PROMPT = 'Once upon a time there was';
 const DECODE = 64;
 const LONG = 'The little bird sat on the tree and looked at the sea for a while. '.repeat(16).trim();
@@ -44,13 +47,19 @@ const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
 
 const server = await startServer(peers);
 const results = new Map();
+const keep = ({ name, result }) => results.set(name, [...(results.get(name) ?? []), result]);
+if (file && existsSync(file)) {
+  readFileSync(file, 'utf8').split('\n').filter(Boolean).map(JSON.parse).forEach(keep);
+}
 for (let round = 0; round < Number(rounds); round++) {
   for (const threads of [1, 2]) {
     for (const job of JOBS) {
       const name = `${job.program} ${job.task} ${threads}`;
       const result = await measure(server.origin, job, threads);
-      console.error(name, JSON.stringify(result));
-      results.set(name, [...(results.get(name) ?? []), result]);
+      const line = JSON.stringify({ name, result });
+      console.error(line);
+      if (file) appendFileSync(file, `${line}\n`);
+      keep({ name, result });
     }
   }
 }

