@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures Kinglet beside wllama and transformers.js in Chromium: run.sh [ROUNDS [RESULTS]]
-# KINGLET_PEERS is the folder for their models. The package must be built (wasm/tests/run.sh).
+# KINGLET_PEERS is the folder for their models. The package must be built: `npm install && npm run build` in wasm/.
 set -euo pipefail
 cd "$(dirname "$0")"
 peers=${KINGLET_PEERS:-$HOME/.cache/kinglet-peers}/web
