@@ -44,6 +44,8 @@ export class KingletError extends Error {
   readonly url?: string;
   /** The server's answer, for `http`. */
   readonly status?: number;
+  /** Whether the cause may pass: the connection, or a busy server. */
+  readonly retryable?: boolean;
 }
 
 export interface Progress {

@@ -85,14 +85,18 @@ export class Engine {
   /** Starts the first build that works here. */
   async #start(names, files, threads) {
     const failures = [];
+    let last;
     for (const name of names) {
       try {
         await this.#startVariant(name, files, threads);
         return { glue: this.#glue, memory: this.#memory };
       } catch (error) {
         failures.push(`${name}: ${error.message ?? error}`);
+        last = error;
       }
     }
+    // The last one asks for the least memory.
+    if (pack(last).code === 'out-of-memory') throw last;
     throw new KingletError('unsupported', `the engine cannot start here (${failures.join('; ')})`);
   }
 
