@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use kinglet::GenerateOptions;
+use kinglet::{GenerateOptions, KvType, SessionOptions};
 use kinglet_quantize::WeightType;
 
 use crate::catalog::Sampling;
@@ -109,6 +109,15 @@ impl SamplingArguments {
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
         })
+    }
+}
+
+/// A session's options from `-c` and `--kv`.
+pub(crate) fn session_options(context: Option<usize>, kv: KvType) -> SessionOptions {
+    let options = SessionOptions::default().kv(kv);
+    match context {
+        Some(context) => options.context_length(context),
+        None => options,
     }
 }
 

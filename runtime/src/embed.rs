@@ -121,7 +121,6 @@ impl Embedder {
 
     fn run(&mut self, model: &Model) -> Result<(), Error> {
         self.cache.reserve(self.batch.n_slots)?;
-        self.scratch.reserve(model.network(), self.batch.n_slots)?;
         model.step(&mut self.cache, &mut self.scratch).run(&self.batch, &|| true)?;
         Ok(())
     }

@@ -5,6 +5,7 @@ use thiserror::Error;
 use kinglet_formats::kinglet::KingletError;
 
 use crate::kernels::KernelError;
+use crate::session_file::SessionFileError;
 use crate::tokenizer::TokenizerError;
 
 /// Why a model could not be opened or a request could not be served.
@@ -20,6 +21,9 @@ pub enum Error {
     /// No kernel set can be used.
     #[error(transparent)]
     Kernels(#[from] KernelError),
+    /// A session could not be saved or loaded.
+    #[error(transparent)]
+    SessionFile(#[from] SessionFileError),
     /// The model uses a block this version cannot execute.
     #[error("this version of Kinglet cannot run {what}; a newer version may")]
     Unsupported {

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use kinglet_formats::kinglet::{KingletFile, View};
 
 use crate::error::Error;
+use crate::forward::AttentionScratch;
 use crate::kernels::{F16Panels, FloatRows, I8Panels, Kernels, PANEL_ROWS, QuantizedRows, TileMut};
 use crate::memory::Room;
 use crate::team::{ColumnBlock, Columns, Crew};
@@ -242,16 +243,15 @@ fn product(
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WorkerScratch {
     tile: Vec<f32>,
-    /// Attention scores, see `forward::attention`.
-    pub(crate) attention: Vec<f32>,
+    pub(crate) attention: AttentionScratch,
 }
 
 impl WorkerScratch {
     /// Room for the largest tile of any product.
-    pub(crate) fn new(attention_len: usize, room: &mut Room) -> Result<Self, Error> {
+    pub(crate) fn new(attention: AttentionScratch, room: &mut Room) -> Result<Self, Error> {
         let few = FEW_TOKENS * MAX_ITEM_PANELS * PANEL_ROWS;
         let many = TILE_TOKENS * TILE_COLS;
-        Ok(Self { tile: room.zeroed(few.max(many))?, attention: room.zeroed(attention_len)? })
+        Ok(Self { tile: room.zeroed(few.max(many))?, attention })
     }
 
     fn tile(&mut self, rows: usize, cols: usize) -> TileMut<'_> {

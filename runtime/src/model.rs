@@ -16,7 +16,7 @@ use crate::kernels::{self, Kernels};
 use crate::kv_cache::KvCache;
 use crate::memory::MemoryPlan;
 use crate::plan::Network;
-use crate::session::Session;
+use crate::session::{Session, SessionOptions};
 use crate::team::Team;
 use crate::tokenizer::Tokenizer;
 
@@ -158,7 +158,7 @@ impl Model {
     /// # Errors
     /// If the model has no language-model head or memory runs out.
     pub fn session(&self) -> Result<Session, Error> {
-        self.session_with_context(self.context_length())
+        self.session_with(&SessionOptions::default())
     }
 
     /// A session that holds at most `context_length` tokens.
@@ -166,7 +166,15 @@ impl Model {
     /// # Errors
     /// As [`Model::session`].
     pub fn session_with_context(&self, context_length: usize) -> Result<Session, Error> {
-        Session::new(self.clone(), context_length.min(self.context_length()))
+        self.session_with(&SessionOptions::default().context_length(context_length))
+    }
+
+    /// A session with a choice of context length and type of keys and values.
+    ///
+    /// # Errors
+    /// As [`Model::session`].
+    pub fn session_with(&self, options: &SessionOptions) -> Result<Session, Error> {
+        Session::new(self.clone(), options)
     }
 
     /// A conversation, through the chat template of the file.
@@ -280,6 +288,10 @@ impl Model {
 
     pub(crate) fn is_eos(&self, token: u32) -> bool {
         self.meta().generation.eos.contains(&token)
+    }
+
+    pub(crate) fn kernels(&self) -> &'static Kernels {
+        self.0.kernels
     }
 
     pub(crate) fn network(&self) -> &Network {

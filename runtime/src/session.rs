@@ -1,21 +1,48 @@
 //! A sequence in progress: its tokens, their KV cache and the buffers of a step.
 
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Error;
 use crate::forward::{Batch, Scratch};
 use crate::generate::{GenerateOptions, Generation, GenerationState};
-use crate::kv_cache::KvCache;
+use crate::kv_cache::{KvCache, KvType};
 use crate::memory::{MemoryPlan, Room};
 use crate::model::Model;
 use crate::sampler::Sampler;
+use crate::session_file::{self, Expected};
 use crate::tokenizer::EncodeOptions;
 
 /// Tokens of a prompt that go through the network together.
 const BATCH_TOKENS: usize = 256;
 /// Logits computed together while scoring a text.
 const SCORE_ROWS: usize = 16;
+
+/// How to begin a session.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct SessionOptions {
+    /// Most tokens the session can hold; `None` takes what the model was made for, which is the
+    /// limit in any case. Memory is taken as it is needed, whatever the limit.
+    pub context_length: Option<usize>,
+    /// How keys and values are kept.
+    pub kv: KvType,
+}
+
+impl SessionOptions {
+    /// Sets the most tokens the session can hold.
+    pub fn context_length(mut self, tokens: usize) -> Self {
+        self.context_length = Some(tokens);
+        self
+    }
+
+    /// Sets how keys and values are kept.
+    pub fn kv(mut self, kv: KvType) -> Self {
+        self.kv = kv;
+        self
+    }
+}
 
 /// One sequence of tokens. Owned and `Send`: keep it in a struct, move it to a thread.
 pub struct Session {
@@ -79,15 +106,16 @@ fn buffers(
 }
 
 impl Session {
-    /// What a session with a full context would take.
+    /// What a session with a full context, keys and values in f16, would take.
     pub(crate) fn plan(model: &Model, context_length: usize) -> Result<MemoryPlan, Error> {
         let mut room = Room::plan();
         buffers(model, context_length, &mut room)?;
         let shapes = model.network().layers.iter().map(|layer| layer.kv_shape());
-        Ok(MemoryPlan::new(model.file(), context_length, &KvCache::new(shapes), &room))
+        let cache = KvCache::new(KvType::F16, shapes);
+        Ok(MemoryPlan::new(model.file(), context_length, &cache, &room))
     }
 
-    pub(crate) fn new(model: Model, context_length: usize) -> Result<Self, Error> {
+    pub(crate) fn new(model: Model, options: &SessionOptions) -> Result<Self, Error> {
         if !model.is_generative() {
             return Err(Error::WrongTask {
                 task: "generate text",
@@ -95,6 +123,8 @@ impl Session {
                     .to_owned(),
             });
         }
+        let longest = model.context_length();
+        let context_length = options.context_length.map_or(longest, |n| n.min(longest));
         if context_length == 0 {
             return Err(Error::InvalidOption {
                 name: "context length",
@@ -103,7 +133,7 @@ impl Session {
             });
         }
         let network = model.network();
-        let cache = KvCache::new(network.layers.iter().map(|layer| layer.kv_shape()));
+        let cache = KvCache::new(options.kv, network.layers.iter().map(|layer| layer.kv_shape()));
         let mut room = Room::real();
         let (scratch, logits) = buffers(&model, context_length, &mut room)?;
         Ok(Self {
@@ -141,6 +171,11 @@ impl Session {
         self.context_length
     }
 
+    /// How keys and values are kept.
+    pub fn kv_type(&self) -> KvType {
+        self.cache.kind()
+    }
+
     /// Bytes of the KV cache now, and for each further token.
     pub fn kv_bytes(&self) -> (usize, usize) {
         (self.cache.bytes(), self.cache.bytes_per_position())
@@ -168,6 +203,81 @@ impl Session {
             // The last token is computed again, for its logits.
             self.computed = self.computed.min(n_tokens.saturating_sub(1));
         }
+    }
+
+    /// A second session with the same tokens, which goes its own way from here. What has been
+    /// computed is copied, not computed again.
+    ///
+    /// # Errors
+    /// If memory runs out.
+    pub fn fork(&self) -> Result<Self, Error> {
+        let cache = self.cache.fork(self.model.kernels(), self.computed)?;
+        let mut room = Room::real();
+        let (scratch, mut logits) = buffers(&self.model, self.context_length, &mut room)?;
+        logits.copy_from_slice(&self.logits);
+        Ok(Self {
+            model: self.model.clone(),
+            cache,
+            batch: Batch::with_capacity(scratch.capacity()),
+            scratch,
+            tokens: self.tokens.clone(),
+            computed: self.computed,
+            logits,
+            buffer_bytes: room.bytes(),
+            context_length: self.context_length,
+            cancel: CancelToken::default(),
+            serial: 0,
+        })
+    }
+
+    /// Writes the tokens, keys and values, to be read by [`Session::load`]. Whoever reads the file
+    /// can read the conversation.
+    ///
+    /// # Errors
+    /// If writing fails.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::io::{BufReader, BufWriter, Write};
+    ///
+    /// let model = kinglet::Model::open("smollm2.kinglet")?;
+    /// let mut session = model.session()?;
+    /// session.feed(&[1, 2, 3])?;
+    /// let mut file = BufWriter::new(std::fs::File::create("birds.session")?);
+    /// session.save(&mut file)?;
+    /// file.flush()?;
+    ///
+    /// let mut file = BufReader::new(std::fs::File::open("birds.session")?);
+    /// let session = kinglet::Session::load(&model, &mut file)?;
+    /// assert_eq!(session.tokens(), [1, 2, 3]);
+    /// # Ok(()) }
+    /// ```
+    pub fn save(&self, out: &mut dyn Write) -> Result<(), Error> {
+        let (kernels, model) = (self.model.kernels(), self.model.file().hash());
+        session_file::write(out, kernels, model, &self.tokens, self.computed, &self.cache)
+    }
+
+    /// Reads a session saved with the same model, on this machine or another one. It has the
+    /// model's context length, and keeps keys and values as they were kept.
+    ///
+    /// # Errors
+    /// If reading fails, the bytes are no sound saved session or that of another model, or memory
+    /// runs out.
+    pub fn load(model: &Model, input: &mut dyn Read) -> Result<Self, Error> {
+        let mut session = Self::new(model.clone(), &SessionOptions::default())?;
+        let expected = Expected {
+            model: model.file().hash(),
+            vocab_size: model.vocab_size(),
+            context_length: session.context_length,
+        };
+        let shapes = || model.network().layers.iter().map(|layer| layer.kv_shape());
+        let saved = session_file::read(input, &expected, |kv| KvCache::new(kv, shapes()))?;
+        session.cache = saved.cache;
+        session.cache.reserve(saved.tokens.len())?;
+        // The last token is computed again, for its logits.
+        session.computed = saved.computed.min(saved.tokens.len().saturating_sub(1));
+        session.tokens = saved.tokens;
+        Ok(session)
     }
 
     /// Logits `[vocab_size]` for the token after the last one, as of the last [`Session::feed`].
@@ -207,7 +317,6 @@ impl Session {
     pub fn reserve(&mut self, n_tokens: usize) -> Result<(), Error> {
         let n_tokens = n_tokens.min(self.context_length);
         self.cache.reserve(n_tokens)?;
-        self.scratch.reserve(self.model.network(), n_tokens)?;
         let more = n_tokens.saturating_sub(self.tokens.len());
         self.tokens
             .try_reserve(more)

@@ -5,7 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use kinglet::{GenerateOptions, Model};
+use kinglet::{GenerateOptions, KvType, Model, SessionOptions};
 use kinglet_quantize::{Options, Source, quantize};
 use kinglet_tests::tiny;
 
@@ -53,18 +53,20 @@ fn generating_allocates_nothing() {
         quantize(&source, &Options::default(), &path, &mut ()).unwrap();
         let options = kinglet::ModelOptions::default().threads(1);
         let model = Model::open_with(&path, &options).unwrap();
-        let mut session = model.session().unwrap();
-        let options = GenerateOptions { ignore_eos: true, seed: Some(3), ..Default::default() };
-        let prompt = tiny::golden(family).tokens;
-        let room = model.context_length() - prompt.len();
-        let mut generation =
-            session.generate_from(prompt, &options.max_tokens(room.min(60))).unwrap();
-        generation.advance().unwrap();
-        generation.advance().unwrap();
-        let before = ALLOCATIONS.get();
-        while generation.advance().unwrap().is_some() {}
-        let after = ALLOCATIONS.get();
-        assert!(generation.generated_tokens() > 30);
-        assert_eq!(after - before, 0, "{family}: allocations while generating");
+        for kv in [KvType::F16, KvType::Int8] {
+            let mut session = model.session_with(&SessionOptions::default().kv(kv)).unwrap();
+            let options = GenerateOptions { ignore_eos: true, seed: Some(3), ..Default::default() };
+            let prompt = tiny::golden(family).tokens;
+            let room = model.context_length() - prompt.len();
+            let mut generation =
+                session.generate_from(prompt, &options.max_tokens(room.min(60))).unwrap();
+            generation.advance().unwrap();
+            generation.advance().unwrap();
+            let before = ALLOCATIONS.get();
+            while generation.advance().unwrap().is_some() {}
+            let after = ALLOCATIONS.get();
+            assert!(generation.generated_tokens() > 30);
+            assert_eq!(after - before, 0, "{family} {kv}: allocations while generating");
+        }
     }
 }

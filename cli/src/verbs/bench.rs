@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use kinglet::{Model, ModelOptions, Session};
+use kinglet::{KvType, Model, ModelOptions, Session};
 use serde::Serialize;
 
 use super::show::{parameters, weight_type};
+use crate::arguments::session_options;
 use crate::failure::Failure;
 use crate::interrupt::Guard;
 use crate::memory;
@@ -28,7 +29,7 @@ use kinglet_quantize::WeightType;
 #[command(after_help = "Examples:
   kinglet bench smollm2-135m
   kinglet bench model.kinglet -p 512 -n 128 -t 1,2,4 -r 5 -o json
-  kinglet bench model.kinglet -p 0 -n 64 -d 0,1024 --roofline
+  kinglet bench model.kinglet -p 0 -n 64 -d 0,1024 --kv f16,int8 --roofline
   kinglet bench minilm -p 16,128")]
 pub(crate) struct Arguments {
     /// Catalog name, .kinglet file or checkpoint
@@ -49,6 +50,9 @@ pub(crate) struct Arguments {
     /// Tokens in the context before each test
     #[arg(short = 'd', long, value_name = "N", value_delimiter = ',', default_values_t = [0])]
     n_depth: Vec<usize>,
+    /// How keys and values are kept: f16 or int8
+    #[arg(long, value_name = "TYPE", value_delimiter = ',', default_values_t = [KvType::F16])]
+    kv: Vec<KvType>,
     /// Threads [default: the machine's physical cores, fewer for a small model]
     #[arg(short, long, value_name = "N", value_delimiter = ',')]
     threads: Vec<std::num::NonZeroUsize>,
@@ -82,6 +86,7 @@ struct Row {
     n_prompt: usize,
     n_gen: usize,
     n_depth: usize,
+    kv: String,
     tok_s: f64,
     tok_s_sd: f64,
     gb_s: f64,
@@ -110,13 +115,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let mut options = ModelOptions::default();
         options.threads = threads;
         let model = Model::open_with(&path, &options).map_err(|e| Failure::from(e).during(name))?;
-        for &depth in &arguments.n_depth {
-            for &test in &tests {
-                let decodes = matches!(test, Test::Answer(_)) || depth > 0;
-                if decodes && !model.is_generative() {
-                    continue;
-                }
-                let mut row = measure(&model, test, depth, arguments.repetitions)?;
+        let sessions = arguments.kv.iter().flat_map(|&kv| {
+            let tests = &tests;
+            arguments.n_depth.iter().flat_map(move |&d| tests.iter().map(move |&t| (kv, d, t)))
+        });
+        for (kv, depth, test) in sessions {
+            let decodes = matches!(test, Test::Answer(_)) || depth > 0 || kv != KvType::F16;
+            if model.is_generative() || !decodes {
+                let mut row = measure(&model, test, depth, kv, arguments.repetitions)?;
                 if arguments.roofline {
                     let bytes = model.file().bytes().as_ref();
                     row.read_gb_s = Some(read_rate(bytes, row.threads) / 1e9);
@@ -133,14 +139,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn measure(model: &Model, test: Test, depth: usize, repetitions: u32) -> Result<Row, Failure> {
+fn measure(
+    model: &Model,
+    test: Test,
+    depth: usize,
+    kv: KvType,
+    repetitions: u32,
+) -> Result<Row, Failure> {
     let (label, n_prompt, n_gen) = match test {
         Test::Prompt(n) => (format!("pp{n}"), n, 0),
         Test::Answer(n) => (format!("tg{n}"), 0, n),
     };
     let label = if depth > 0 { format!("{label} @ d{depth}") } else { label };
     let title = format!("{label}, {} threads", model.n_threads());
-    let mut subject = Subject::new(model, test, depth)?;
+    let mut subject = Subject::new(model, test, depth, kv)?;
     subject.once()?;
     let phase = Phase::steps(&title, repetitions.into(), "repetitions");
     let mut times = Vec::new();
@@ -166,6 +178,7 @@ fn measure(model: &Model, test: Test, depth: usize, repetitions: u32) -> Result<
         n_prompt,
         n_gen,
         n_depth: depth,
+        kv: kv.to_string(),
         tok_s,
         tok_s_sd,
         gb_s: model.bytes_per_token() as f64 * passes_s / 1e9,
@@ -181,7 +194,7 @@ enum Subject {
 }
 
 impl Subject {
-    fn new(model: &Model, test: Test, depth: usize) -> Result<Self, Failure> {
+    fn new(model: &Model, test: Test, depth: usize, kv: KvType) -> Result<Self, Failure> {
         let (Test::Prompt(n) | Test::Answer(n)) = test;
         if !model.is_generative() {
             return Ok(Self::Encoder { model: model.clone(), text: text_of_length(model, n)? });
@@ -194,7 +207,7 @@ impl Subject {
                 model.context_length()
             )));
         }
-        let session = Box::new(model.session_with_context(needed)?);
+        let session = Box::new(model.session_with(&session_options(Some(needed), kv))?);
         let _guard = Guard::cancel(session.cancel_token());
         Ok(Self::Session { session, test, depth, _guard })
     }
@@ -289,6 +302,7 @@ fn write(rows: &[Row], format: Format, roofline: bool) -> Result<(), Failure> {
             "n_prompt",
             "n_gen",
             "n_depth",
+            "kv",
             "tok_s",
             "tok_s_sd",
             "gb_s",
@@ -306,6 +320,7 @@ fn write(rows: &[Row], format: Format, roofline: bool) -> Result<(), Failure> {
                 row.n_prompt.to_string(),
                 row.n_gen.to_string(),
                 row.n_depth.to_string(),
+                row.kv.clone(),
                 row.tok_s.to_string(),
                 row.tok_s_sd.to_string(),
                 row.gb_s.to_string(),
@@ -315,7 +330,7 @@ fn write(rows: &[Row], format: Format, roofline: bool) -> Result<(), Failure> {
         return print(&table.csv());
     }
     let mut columns =
-        vec!["model", "size:", "params:", "backend", "threads:", "test:", "t/s:", "GB/s:"];
+        vec!["model", "size:", "params:", "backend", "threads:", "kv", "test:", "t/s:", "GB/s:"];
     if roofline {
         columns.push("of a plain read:");
     }
@@ -327,6 +342,7 @@ fn write(rows: &[Row], format: Format, roofline: bool) -> Result<(), Failure> {
             units::parameters(row.params),
             row.kernels.to_owned(),
             row.threads.to_string(),
+            row.kv.clone(),
             row.test.clone(),
             format!("{:.2} ± {:.2}", row.tok_s, row.tok_s_sd),
             format!("{:.2}", row.gb_s),

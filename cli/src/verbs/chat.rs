@@ -5,9 +5,9 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use clap::Args;
-use kinglet::{Chat, FinishReason, GenerateOptions, Message};
+use kinglet::{Chat, FinishReason, GenerateOptions, KvType, Message};
 
-use crate::arguments::{ModelArguments, SamplingArguments};
+use crate::arguments::{ModelArguments, SamplingArguments, session_options};
 use crate::failure::Failure;
 use crate::generation::{self, Statistics, Stream};
 use crate::interrupt::Guard;
@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     /// Most tokens of the conversation [default: what the model was made for]
     #[arg(short = 'c', long = "ctx-size", value_name = "N")]
     context: Option<usize>,
+    /// How keys and values are kept: f16, or int8 in half the memory
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    kv: KvType,
     #[command(flatten)]
     sampling: SamplingArguments,
     /// Report speed and memory after each answer
@@ -62,8 +65,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let (model, recommended) = resolve::open(&arguments.model)?;
     let options = arguments.sampling.options(&model, recommended)?;
-    let context = arguments.context.unwrap_or(model.context_length());
-    let chat = Chat::new(model.session_with_context(context)?)?;
+    let session = model.session_with(&session_options(arguments.context, arguments.kv))?;
+    let chat = Chat::new(session)?;
     let system = arguments.system.clone();
     let mut conversation = Conversation { chat, system, options, verbose: arguments.verbose };
     conversation.reset();

@@ -11,11 +11,11 @@ use std::time::Instant;
 
 use clap::Args;
 use kinglet::tokenizer::EncodeOptions;
-use kinglet::{Model, ModelOptions, Session, argmax};
+use kinglet::{KvType, Model, ModelOptions, Session, argmax};
 use kinglet_quantize::WeightType;
 use serde::Serialize;
 
-use crate::arguments::{ModelArguments, read_text};
+use crate::arguments::{ModelArguments, read_text, session_options};
 use crate::failure::Failure;
 use crate::interrupt::Guard;
 use crate::memory;
@@ -34,7 +34,8 @@ use crate::units::per_second;
 #[command(after_help = "Examples:
   kinglet perplexity smollm2-135m -f text.txt
   kinglet perplexity model-int8.kinglet -f text.txt --kl-base model-f16.kinglet -o json
-  kinglet perplexity smollm2-135m -f text.txt --kl-base smollm2-135m -c 512")]
+  kinglet perplexity smollm2-135m -f text.txt --kl-base smollm2-135m -c 512
+  kinglet perplexity model.kinglet -f text.txt --kl-base model.kinglet --kv int8")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
@@ -45,7 +46,10 @@ pub(crate) struct Arguments {
     #[arg(short = 'c', long = "ctx-size", value_name = "N", default_value_t = 512)]
     #[arg(value_parser = clap::value_parser!(u32).range(4..))]
     context: u32,
-    /// Model to compare with; a catalog model or checkpoint is taken in f16
+    /// How keys and values are kept: f16, or int8 in half the memory
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    kv: KvType,
+    /// Model to compare with, its keys and values in f16; a catalog model or checkpoint is taken in f16
     #[arg(long, value_name = "MODEL")]
     kl_base: Option<String>,
     /// Most chunks to compute
@@ -65,6 +69,7 @@ struct Outcome {
     tokens: u64,
     chunks: usize,
     context: usize,
+    kv: String,
     kernels: &'static str,
     threads: usize,
     tok_s: f64,
@@ -108,9 +113,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let n_chunks = arguments.chunks.map_or(n_chunks, |limit| n_chunks.min(limit as usize));
 
-    let mut session = open_session(&model, context)?;
+    let mut session = open_session(&model, context, arguments.kv)?;
     let mut base_session = match &base {
-        Some(base) => Some(open_session(base, context)?),
+        Some(base) => Some(open_session(base, context, KvType::F16)?),
         None => None,
     };
     let mut scores = Scores::default();
@@ -141,6 +146,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         tokens: scores.own.n,
         chunks: n_chunks,
         context,
+        kv: arguments.kv.to_string(),
         kernels: model.kernel_set(),
         threads: model.n_threads(),
         tok_s,
@@ -164,14 +170,14 @@ fn open_base(name: &str, model: &Model) -> Result<Model, Failure> {
     Model::open_with(path, &options).map_err(|e| Failure::from(e).during(name))
 }
 
-fn open_session(model: &Model, context: usize) -> Result<Session, Failure> {
+fn open_session(model: &Model, context: usize, kv: KvType) -> Result<Session, Failure> {
     if context > model.context_length() {
         return Err(Failure::new(format!(
             "chunks of {context} tokens do not fit the context of {}; use a smaller -c",
             model.context_length()
         )));
     }
-    let mut session = model.session_with_context(context)?;
+    let mut session = model.session_with(&session_options(Some(context), kv))?;
     session.reserve(context)?;
     Ok(session)
 }

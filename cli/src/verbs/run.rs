@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use kinglet::{Chat, FinishReason, Message};
+use kinglet::{Chat, FinishReason, KvType, Message};
 use serde::Serialize;
 
-use crate::arguments::{ModelArguments, SamplingArguments, text_of};
+use crate::arguments::{ModelArguments, SamplingArguments, session_options, text_of};
 use crate::failure::Failure;
 use crate::generation::{self, Statistics, Stream};
 use crate::interrupt::Guard;
@@ -45,6 +45,9 @@ pub(crate) struct Arguments {
     /// Most tokens of prompt and answer together [default: what the model was made for]
     #[arg(short = 'c', long = "ctx-size", value_name = "N")]
     context: Option<usize>,
+    /// How keys and values are kept: f16, or int8 in half the memory
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    kv: KvType,
     #[command(flatten)]
     sampling: SamplingArguments,
     /// Do not report speed and memory
@@ -72,8 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let prompt = text_of(arguments.prompt.as_deref(), &words, arguments.file.as_ref(), "prompt")?;
     let (model, recommended) = resolve::open(&arguments.model)?;
     let options = arguments.sampling.options(&model, recommended)?;
-    let context = arguments.context.unwrap_or(model.context_length());
-    let mut session = model.session_with_context(context)?;
+    let mut session = model.session_with(&session_options(arguments.context, arguments.kv))?;
     let guard = Guard::cancel(session.cancel_token());
 
     let mut chat;

@@ -34,6 +34,7 @@ struct Inner {
     bytes: Bytes,
     places: [Range<usize>; 5],
     minor: u16,
+    hash: [u8; 32],
     meta: Meta,
     index: Index,
 }
@@ -92,12 +93,17 @@ impl KingletFile {
         // `Bytes` begins at a multiple of the alignment, and so does the data section in it: every
         // view below is then aligned.
         debug_assert_eq!(bytes.as_ptr().align_offset(ALIGNMENT), 0);
-        Ok(Self(Arc::new(Inner { bytes, places, minor, meta, index })))
+        Ok(Self(Arc::new(Inner { bytes, places, minor, hash, meta, index })))
     }
 
     /// Format version of the file.
     pub fn version(&self) -> (u16, u16) {
         (super::VERSION.0, self.0.minor)
+    }
+
+    /// BLAKE3 of everything before the data and of the data's own hashes: one for each model.
+    pub fn hash(&self) -> &[u8; 32] {
+        &self.0.hash
     }
 
     /// What the model is.

@@ -3,10 +3,9 @@
 mod attention;
 mod batch;
 
-pub(crate) use attention::MAX_HEAD_DIM;
+pub(crate) use attention::{AttentionScratch, MAX_HEAD_DIM};
 pub(crate) use batch::Batch;
 
-use half::f16;
 use kinglet_formats::kinglet::{KingletFile, View};
 use kinglet_formats::spec::{NormKind, NormPlacement};
 
@@ -38,9 +37,7 @@ pub(crate) struct Scratch {
     mlp: Vec<f32>,
     /// `[rope][m][cos | sin]`
     angles: Vec<Vec<f32>>,
-    /// `[m][k | v]` in fp16, on the way to the cache.
-    kv: Vec<f16>,
-    /// Partial results of attention over long contexts.
+    /// Partial results of attention when decoding.
     partials: Vec<f32>,
     quantized: QuantizeScratch,
     workers: Vec<WorkerScratch>,
@@ -57,8 +54,8 @@ impl Scratch {
         let m = capacity;
         let angles = network.ropes.iter().map(|rope| room.zeroed(m * 2 * rope.half()));
         let angles = angles.collect::<Result<_, _>>()?;
-        let attention_len = attention::scratch_len(network);
-        let workers = (0..n_threads).map(|_| WorkerScratch::new(attention_len, room));
+        let workers =
+            (0..n_threads).map(|_| WorkerScratch::new(AttentionScratch::of(network, room)?, room));
         let workers = workers.collect::<Result<_, _>>()?;
         Ok(Self {
             capacity,
@@ -69,8 +66,7 @@ impl Scratch {
             attended: room.zeroed(m * network.max_attention)?,
             mlp: room.zeroed(m * network.max_intermediate)?,
             angles,
-            kv: room.zeroed(m * network.max_qkv)?,
-            partials: Vec::new(),
+            partials: room.zeroed(attention::partials_len(network))?,
             quantized: QuantizeScratch::new(m, network.max_k, room)?,
             workers,
         })
@@ -79,20 +75,6 @@ impl Scratch {
     /// Tokens that fit one step.
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
-    }
-
-    /// Makes room for attention over `n_positions`.
-    pub(crate) fn reserve(&mut self, network: &Network, n_positions: usize) -> Result<(), Error> {
-        let len = attention::partials_len(network, n_positions);
-        if len > self.partials.len() {
-            let more = len - self.partials.len();
-            self.partials.try_reserve_exact(more).map_err(|_| Error::OutOfMemory {
-                what: "attention over a long context",
-                bytes: more * 4,
-            })?;
-            self.partials.resize(len, 0.0);
-        }
-        Ok(())
     }
 
     /// Rows `first ..` of the final hidden states `[m][hidden_size]`, after [`Step::run`].

@@ -70,6 +70,24 @@ impl Crew<'_> {
         });
     }
 
+    /// Calls `work(scratch, row number, row)` for each row of `row_len` elements, with scratch that
+    /// no other thread uses.
+    pub(crate) fn rows_with<S: Send, T: Send>(
+        &self,
+        scratch: &mut [S],
+        data: &mut [T],
+        row_len: usize,
+        work: impl Fn(&mut S, usize, &mut [T]) + Sync,
+    ) {
+        let n_rows = data.len().checked_div(row_len).unwrap_or(0);
+        let base = Base(data.as_mut_ptr());
+        self.for_each_with(scratch, n_rows, |scratch, item| {
+            // SAFETY: items are disjoint rows inside `data`, each handed out once.
+            let row = unsafe { std::slice::from_raw_parts_mut(base.at(item * row_len), row_len) };
+            work(scratch, item, row);
+        });
+    }
+
     /// Calls `work(scratch, row, block, tile)` for each tile of the matrix `out`
     /// `[rows][columns.width]`: `tile_rows` rows of one block of `columns`.
     pub(crate) fn tiles<S: Send>(
