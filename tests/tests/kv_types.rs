@@ -6,10 +6,10 @@ use kinglet::{KvType, Model, ModelOptions, Session, SessionOptions};
 use kinglet_quantize::{Options, Source, WeightType, quantize};
 use kinglet_tests::tiny;
 
-/// Largest error of logits, relative to the reference's standard deviation, that int8 keys and
-/// values may add to fp16 weights: each is off by a 254th of the largest in its head, as int8
-/// weights are, but there are only two such products in a layer.
-const INT8_TOLERANCE: f32 = 0.05;
+/// Largest error of some thousand logits, relative to the reference's standard deviation, that int8
+/// keys and values may add to fp16 weights. Each is off by a 254th of the largest in its head at
+/// most, as int8 weights are, which have the same tolerance against the same references.
+const INT8_TOLERANCE: f32 = 0.15;
 /// The same between prefill and decode, which differ in the order of f32 sums. A sum that ends on
 /// the other side of a rounding of int8 moves by a step: hence the second figure.
 const ORDER_TOLERANCE: [(KvType, f32); 2] = [(KvType::F16, 1e-3), (KvType::Int8, 0.02)];

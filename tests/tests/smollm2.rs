@@ -9,7 +9,7 @@ use kinglet_tests::real;
 use kinglet_tests::references::{self, Continuation};
 
 const CONTEXT: usize = 512;
-const MAX_KV_DIVERGENCE: f64 = 0.0015;
+const MAX_KV_DIVERGENCE: f64 = 0.0009;
 
 fn model(dtype: WeightType) -> Model {
     Model::open(real::converted("smollm2", "smollm2-135m", dtype)).unwrap()
@@ -121,8 +121,8 @@ fn perplexity_and_divergence_meet_the_promise() {
     assert!(divergence < 0.6 * golden.kl_mean_q8_0, "int8 diverges by {divergence}");
 }
 
-/// Keys and values in int8 may cost less than int8 weights do, 0.0027, and far less than weights in
-/// llama.cpp's Q8_0, 0.007: a tenth of the text is enough to tell.
+/// int8 keys and values may cost a third of what int8 weights do, 0.0027. They cost 0.0004; without
+/// their rotation, 0.0015. A ninth of the text is enough to tell.
 #[test]
 fn int8_keys_and_values_diverge_little() {
     let model = model(WeightType::F16);

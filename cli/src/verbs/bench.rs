@@ -225,9 +225,12 @@ impl Subject {
                 let mut random = Random(1);
                 let mut tokens =
                     |n| -> Vec<u32> { (0..n).map(|_| random.below(vocab_size)).collect() };
-                session.reset();
+                // What a repetition before this one computed is kept, but for the last token.
+                let context = tokens(*depth);
+                session.truncate(*depth);
+                let held = session.position();
                 if *depth > 0 {
-                    feed(session, &tokens(*depth))?;
+                    feed(session, &context[held..])?;
                 }
                 match *test {
                     Test::Prompt(n) => {

@@ -231,7 +231,7 @@ impl KvCache {
 
     /// The bytes of all spans.
     pub(crate) fn spans_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
-        self.spans.iter_mut().map(|span| bytemuck::cast_slice_mut(&mut **span))
+        self.spans.iter_mut().map(|span| bytemuck::cast_slice_mut(span))
     }
 
     /// Head `head` of layer `layer` in span number `span`.

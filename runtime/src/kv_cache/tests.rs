@@ -24,7 +24,7 @@ fn filled(kind: KvType, shape: KvShape, slots: Range<usize>) -> (KvCache, Vec<f3
     let width = shape.n_kv_heads * shape.head_dim;
     let (keys, values) = (values(1, slots.end * width), values(2, slots.end * width));
     let kernels = by_name("scalar").unwrap();
-    Team::new(2)
+    Team::new(2, false)
         .unwrap()
         .enter(|crew| {
             cache.write_heads(crew, 1, slots.clone(), |writer| {
@@ -169,7 +169,7 @@ fn what_is_no_number_stays_none() {
             cache.reserve(1).unwrap();
             let mut x = vec![1.0; 40];
             x[35] = bad;
-            let team = Team::new(1).unwrap();
+            let team = Team::new(1, false).unwrap();
             team.enter(|crew| {
                 cache.write_heads(crew, 0, 0..1, |writer| writer.store(kernels, 0, &x, &x));
             })

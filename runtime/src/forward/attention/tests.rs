@@ -45,7 +45,7 @@ fn cache(kind: KvType, head_dim: usize, n: usize) -> (KvCache, Vec<f32>, Vec<f32
             }
         });
     };
-    Team::new(1).unwrap().enter(store).unwrap();
+    Team::new(1, false).unwrap().enter(store).unwrap();
     (cache, keys, values)
 }
 
