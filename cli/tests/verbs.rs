@@ -134,6 +134,9 @@ fn looking_verbs() {
     assert!(!ids.is_empty() && ids.len() == pieces.len());
     let shown = place.json(&["show", place.model(), "-o", "json"]);
     assert!(shown["spec"].is_object() && shown["tensors"].is_array(), "{shown}");
+    let plan = place.json(&["show", place.model(), "--plan", "-c", "8", "-o", "json"]);
+    let bytes = |name: &str| plan[name].as_u64().unwrap();
+    assert!(bytes("total") >= bytes("weights") + bytes("kv") + bytes("scratch"), "{plan}");
     assert!(place.run(&["verify", place.model()]).status.success());
     assert!(place.run(&["models"]).status.success());
     for verb in [
@@ -204,6 +207,48 @@ fn prompts_come_from_standard_input_too() {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"abc").unwrap();
     assert!(child.wait_with_output().unwrap().status.success());
+}
+
+/// The message of a command that must fail where `kilobytes` of addresses are all there are.
+#[cfg(target_os = "linux")]
+fn fails_within(kilobytes: usize, place: &Place, arguments: &[&str]) -> String {
+    let out = Command::new("sh")
+        .arg("-c")
+        .arg(format!("ulimit -v {kilobytes}; exec \"$0\" \"$@\""))
+        .arg(env!("CARGO_BIN_EXE_kinglet"))
+        .args(arguments)
+        .env("KINGLET_CACHE", place.folder.path().join("cache"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let message = stderr(&out);
+    // An abort would be a signal, a panic another code.
+    assert_eq!(out.status.code(), Some(1), "{arguments:?}: {message}");
+    message
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn no_memory_is_an_error_and_not_an_abort() {
+    let place = place("llama");
+    let config = place.path("config.json");
+    let mut fields: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    fields["max_position_embeddings"] = (1 << 28).into();
+    std::fs::write(&config, fields.to_string()).unwrap();
+    let checkpoint = place.folder.path().to_str().unwrap();
+    let out = place.run(&["quantize", checkpoint, "-o", place.model(), "--force"]);
+    assert!(out.status.success(), "{}", stderr(&out));
+
+    // A large context is nothing until it is used, and an error where it cannot be had.
+    let run = ["run", place.model(), "--raw", "-q", "-t", "1", "abc", "-n"];
+    let few = [&run[..], &["2"]].concat();
+    assert!(place.run(&few).status.success());
+    let many = [&run[..], &["200000000"]].concat();
+    let message = fails_within(500_000, &place, &many);
+    assert!(message.contains("could not be allocated"), "{message}");
+    let crowd = ["run", place.model(), "--raw", "-q", "abc", "-n", "2", "-t", "256"];
+    let message = fails_within(300_000, &place, &crowd);
+    assert!(message.contains("256 threads could not be started"), "{message}");
 }
 
 /// What becomes of a catalog model when `pip` is a program that does this.
