@@ -136,10 +136,14 @@ def embed(samples):
 
 def markdown(kept):
     samples = Samples(kept)
-    rounds = kept.get("rounds", {})
+    counts = {}
+    for key, found in samples.samples.items():
+        part, isa, *_ = key.split("|")
+        counts.setdefault(f"{part} {isa}", set()).add(len(found))
     text = [f"{kept.get('date')}, {kept.get('machine')}.", "", f"{kept.get('versions')}.", "",
-            "Medians, the programs in turn; rounds: "
-            + ", ".join(f"{part} {count}" for part, count in rounds.items()) + ".", ""]
+            "Medians, the programs in turn. Rounds: "
+            + ", ".join(f"{part} {'-'.join(map(str, sorted({min(n), max(n)})))}"
+                        for part, n in counts.items()) + ".", ""]
     names = {"smollm2": "SmolLM2-135M-Instruct", "gemma3": "Gemma 3 270M"}
     for model, name in names.items():
         for isa, what in CLASSES.items():
