@@ -6,6 +6,7 @@
 //! At the end of a group `vphaddd` joins the two partial sums of each row, and the group is scaled
 //! into the f32 sums.
 
+use super::widened;
 use crate::kernels::x86::{I8Product, STREAM_AHEAD, balanced};
 use crate::kernels::{I8Panels, QuantizedRows, TileMut, lengths};
 use std::arch::asm;
@@ -18,6 +19,9 @@ const TOKENS: usize = 4;
 /// Tokens of a tile with AVX-VNNI, which needs no room for products.
 const TOKENS_VNNI: usize = 5;
 
+/// From this many tokens on, weights are widened once for all of them.
+const MANY_TOKENS: usize = 12;
+
 /// The product; `VNNI` where the machine has `avxvnni`.
 pub(in crate::kernels::x86) fn gemm_i8<const VNNI: bool>(
     w: &I8Panels<'_>,
@@ -29,6 +33,13 @@ pub(in crate::kernels::x86) fn gemm_i8<const VNNI: bool>(
     let product = I8Product::new(w, x, out);
     let panels = out.cols().div_ceil(8);
     let most = if VNNI { TOKENS_VNNI } else { TOKENS };
+    if !VNNI && x.m >= MANY_TOKENS {
+        for tokens in product.token_blocks(x.m, most) {
+            // SAFETY: the lengths were checked, as below.
+            unsafe { widened::gemm_i8(&product, first_panel, tokens, out.cols()) };
+        }
+        return;
+    }
     for tokens in product.token_blocks(x.m, most) {
         for panel in 0..panels {
             let cols = (out.cols() - panel * 8).min(8);
@@ -144,8 +155,29 @@ unsafe fn add_products<const VNNI: bool>(mut sum: __m256i, a: __m256i, b: __m256
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn swap_middle_pairs(v: __m256) -> __m256 {
+pub(super) fn swap_middle_pairs(v: __m256) -> __m256 {
     _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v)))
+}
+
+/// The mask of the first `cols` of 8 elements.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn first_of_8(cols: usize) -> __m256i {
+    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    _mm256_cmpgt_epi32(_mm256_set1_epi32(cols as i32), lanes)
+}
+
+/// The first `cols` of 8 elements, zeros behind them.
+///
+/// # Safety
+/// `from` must be valid for them.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) unsafe fn load(from: *const f32, cols: usize) -> __m256 {
+    // SAFETY: as the caller promises; a masked load touches the selected elements only.
+    unsafe {
+        if cols == 8 { _mm256_loadu_ps(from) } else { _mm256_maskload_ps(from, first_of_8(cols)) }
+    }
 }
 
 /// Writes the first `cols` of 8 elements.
@@ -160,9 +192,7 @@ pub(super) unsafe fn store(out: *mut f32, v: __m256, cols: usize) {
         if cols == 8 {
             _mm256_storeu_ps(out, v);
         } else {
-            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-            let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(cols as i32), lanes);
-            _mm256_maskstore_ps(out, mask, v);
+            _mm256_maskstore_ps(out, first_of_8(cols), v);
         }
     }
 }

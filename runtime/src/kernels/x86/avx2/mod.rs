@@ -3,6 +3,7 @@
 mod convert;
 mod gemm_f16;
 mod gemm_i8;
+mod widened;
 
 use crate::kernels::Kernels;
 use crate::kernels::elementwise::elementwise_for;
