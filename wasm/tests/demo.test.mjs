@@ -22,11 +22,11 @@ before(async () => {
     if (!url.startsWith(server.origin) && !url.startsWith('data:')) foreign.push(url);
   });
   await page.goto(server.origin);
-});
+}, { timeout: 300_000 });
 after(async () => {
   await browser?.close();
   await server?.close();
-});
+}, { timeout: 300_000 });
 
 async function picture(name) {
   if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, `${name}.png`) });

@@ -16,11 +16,11 @@ before(async () => {
   server = await startServer();
   browser = await openBrowser();
   page = await openPage(browser.context, server.origin);
-});
+}, { timeout: 300_000 });
 after(async () => {
   await browser?.close();
   await server?.close();
-});
+}, { timeout: 300_000 });
 
 /** Loads and disposes of a model; gives what it said, or how it failed. */
 function load(url, options = {}) {

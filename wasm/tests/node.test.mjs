@@ -18,7 +18,7 @@ before(async () => {
   embeddings(['warm']);
   smollm = await findModel(modelFolder(), 'smollm2-135m.kinglet');
   minilm = await findModel(modelFolder(), 'all-minilm-l6-v2.kinglet');
-});
+}, { timeout: 300_000 });
 
 test('text from a path is the native text, with one thread and with two', async () => {
   const expected = continuation(PROMPT, 16);

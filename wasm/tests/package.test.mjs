@@ -65,4 +65,4 @@ test('the Vite example builds and answers', async () => {
   const words = () => document.querySelector('#answer').textContent.split(' ').length > 8;
   await page.waitForFunction(words);
   assert.deepEqual(failures, []);
-});
+}, { timeout: 300_000 });

@@ -26,11 +26,11 @@ before(async () => {
   await page.evaluate(async (url) => {
     globalThis.model = await Kinglet.load(url);
   }, SMOLLM);
-});
+}, { timeout: 300_000 });
 after(async () => {
   await browser?.close();
   await server?.close();
-});
+}, { timeout: 300_000 });
 
 for (const variant of VARIANTS) {
   test(`${variant}: text and vectors are the native ones`, async () => {

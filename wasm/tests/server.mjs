@@ -133,8 +133,9 @@ export async function startServer() {
     origin,
     requests,
     close() {
+      const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();
-      return new Promise((resolve) => server.close(resolve));
+      return closed;
     },
   };
 }

@@ -122,7 +122,7 @@ impl F16Product {
 }
 
 fn token_blocks(m: usize, tile: usize, token_bytes: usize) -> impl Iterator<Item = Range<usize>> {
-    let tiles = BLOCK_BYTES.checked_div(token_bytes * tile).unwrap_or(1).max(1);
+    let tiles = BLOCK_BYTES.checked_div(token_bytes.saturating_mul(tile)).unwrap_or(1).max(1);
     let block = tiles * tile;
     (0..m).step_by(block).map(move |start| start..(start + block).min(m))
 }

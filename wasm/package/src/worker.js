@@ -23,9 +23,22 @@ async function serveNode() {
   const engine = new Engine({
     post,
     tick: makeTick(),
-    loadVariant: ({ script, wasm }) => loadVariant(post, script, readFile(new URL(wasm))),
+    loadVariant: async ({ script, wasm }) => {
+      if (script.endsWith('-threads.js')) await leaveOutBaselineCompiler();
+      return loadVariant(post, script, readFile(new URL(wasm)));
+    },
   });
   parentPort.on('message', (message) => engine.receive(message));
+}
+
+/**
+ * V8's baseline compiler as of Node 20 breaks the wait of a thread for its first task: it polls for
+ * ever instead of sleeping. The optimising compiler alone takes a moment longer to start.
+ */
+async function leaveOutBaselineCompiler() {
+  if (Number.parseInt(process.versions.node) >= 22) return;
+  const { setFlagsFromString } = await import(/* @vite-ignore */ 'node:v8');
+  setFlagsFromString('--no-liftoff');
 }
 
 /** Instantiates a build; `wasm` is a promise of a response or of bytes. */
