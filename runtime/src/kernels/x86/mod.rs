@@ -11,11 +11,19 @@ mod avxvnni;
 
 use super::Kernels;
 use super::product::{F16Product, I8Product, balanced};
+use std::arch::x86_64::__cpuid;
+use std::sync::LazyLock;
 
 /// How far ahead of a plain stream of weights (one token) memory is asked for, in bytes. A line
 /// takes some hundred nanoseconds to arrive, in which a core reads thousands of bytes; the
-/// hardware does not run that far ahead, and stops at the end of each page of 4 KiB.
-const STREAM_AHEAD: usize = 8 * 1024;
+/// hardware does not run that far ahead, and stops at the end of each page of 4 KiB. AMD's (Zen 3)
+/// runs further by itself: there, two threads are 12 % faster with the smaller figure.
+static STREAM_AHEAD: LazyLock<usize> = LazyLock::new(|| {
+    let vendor = __cpuid(0);
+    let amd = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes)
+        == [*b"Auth", *b"enti", *b"cAMD"];
+    if amd { 1024 } else { 8 * 1024 }
+});
 
 /// Adds the sets this processor can run, best first.
 pub(super) fn detect(sets: &mut Vec<&'static Kernels>) {

@@ -91,6 +91,7 @@ unsafe fn tile_of<const P: usize, const T: usize>(
         let x = product.x.add(token * product.x_stride);
         let mut sums = [[_mm256_setzero_ps(); P]; T];
         let weights: [_; P] = std::array::from_fn(|p| product.weights(panel + p));
+        let ahead = *STREAM_AHEAD;
         for k in 0..product.k {
             if T > 1 {
                 // Several tokens pass over each panel, long enough for the next ones to arrive:
@@ -99,7 +100,7 @@ unsafe fn tile_of<const P: usize, const T: usize>(
                 _mm_prefetch::<_MM_HINT_T1>(next.cast());
             } else if k.is_multiple_of(LINE) {
                 // The end of these panels is followed by the start of as many others.
-                let mut next = (k + STREAM_AHEAD / (16 * P)) * 8;
+                let mut next = (k + ahead / (16 * P)) * 8;
                 if next >= product.k * 8 {
                     next = next - product.k * 8 + P * product.panel_stride;
                 }

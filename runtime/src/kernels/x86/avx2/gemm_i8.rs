@@ -82,7 +82,7 @@ unsafe fn tile_of<const VNNI: bool, const T: usize>(
         let mut weight_scales = product.weight_scales(panel);
         let mut q = product.q.add(token * product.padded_k);
         // Several tokens pass over each panel, long enough for the next one to arrive.
-        let ahead = if T == 1 { STREAM_AHEAD } else { 8 * product.padded_k };
+        let ahead = if T == 1 { *STREAM_AHEAD } else { 8 * product.padded_k };
         let x_scales = product.x_scales.add(token * product.groups);
         let mut sums = [_mm256_setzero_ps(); T];
         for g in 0..product.groups {

@@ -94,7 +94,7 @@ unsafe fn tile_of<const P: usize, const T: usize>(
         let mut weight_scales = [product.weight_scales(panel), product.weight_scales(last)];
         let mut q = product.q.add(token * product.padded_k);
         // Several tokens pass over each panel, long enough for the next ones to arrive.
-        let ahead = if T == 1 { STREAM_AHEAD } else { P * 8 * product.padded_k };
+        let ahead = if T == 1 { *STREAM_AHEAD } else { P * 8 * product.padded_k };
         let x_scales = product.x_scales.add(token * product.groups);
         let evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
         let odds = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
