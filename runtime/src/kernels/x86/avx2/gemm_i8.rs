@@ -4,7 +4,7 @@
 //! shifts (`vpsllw`, `vpsraw`), once for a tile of tokens; each token then costs two 8-byte
 //! broadcasts and four products of pairs: `vpmaddwd` and `vpaddd`, or `vpdpwssd`, which does both.
 //! At the end of a group `vphaddd` joins the two partial sums of each row, and the group is scaled
-//! into the f32 sums.
+//! into the f32 sums. Many tokens go another way with AVX2, see `widened`.
 
 use super::widened;
 use crate::kernels::x86::{I8Product, STREAM_AHEAD, balanced};
@@ -93,12 +93,7 @@ unsafe fn tile_of<const VNNI: bool, const T: usize>(
                 } else {
                     _mm_prefetch::<_MM_HINT_T1>(line.wrapping_add(ahead));
                 }
-                let low = _mm256_loadu_si256(line.cast());
-                let high = _mm256_loadu_si256(line.add(32).cast());
-                let even_low = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(low));
-                let even_high = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(high));
-                let odd_low = _mm256_srai_epi16::<8>(low);
-                let odd_high = _mm256_srai_epi16::<8>(high);
+                let [even_low, even_high, odd_low, odd_high] = widened_line(line);
                 for (t, dot) in dots.iter_mut().enumerate() {
                     let run = q.add(t * product.padded_k);
                     let even = _mm256_set1_epi64x(run.cast::<i64>().read_unaligned());
@@ -126,6 +121,24 @@ unsafe fn tile_of<const VNNI: bool, const T: usize>(
             store(out.add(t * product.out_stride), swap_middle_pairs(sum), cols);
         }
     }
+}
+
+/// A line in 16 bits: the even k of rows 0 to 3 and of rows 4 to 7, then the odd ones.
+///
+/// # Safety
+/// `line` must be valid for 64 bytes.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) unsafe fn widened_line(line: *const i8) -> [__m256i; 4] {
+    // SAFETY: as the caller promises.
+    let (low, high) =
+        unsafe { (_mm256_loadu_si256(line.cast()), _mm256_loadu_si256(line.add(32).cast())) };
+    [
+        _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(low)),
+        _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(high)),
+        _mm256_srai_epi16::<8>(low),
+        _mm256_srai_epi16::<8>(high),
+    ]
 }
 
 /// Adds the products of two 16-bit pairs to each 32-bit sum. In assembly with VNNI, as the

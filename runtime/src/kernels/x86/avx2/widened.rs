@@ -5,7 +5,7 @@
 //! it. A pair of k of a token costs one 4-byte broadcast, and two products (`vpmaddwd`) and two
 //! additions for 16 rows: no shifts, and no sums across lanes at the end of a group.
 
-use super::gemm_i8::{load, store, swap_middle_pairs};
+use super::gemm_i8::{load, store, swap_middle_pairs, widened_line};
 use crate::kernels::x86::{I8Product, balanced};
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
@@ -69,13 +69,7 @@ unsafe fn widen<const P: usize>(
             let mut line = product.weights(panel + p).add(groups.start * product.lines * 64);
             let mut to = buffer.0.as_mut_ptr().cast::<__m256i>().add(p);
             for _ in 0..groups.len() * product.lines {
-                let low = _mm256_loadu_si256(line.cast());
-                let high = _mm256_loadu_si256(line.add(32).cast());
-                // Rows 0 to 3 and 4 to 7, 4 k each.
-                let even_low = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(low));
-                let even_high = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(high));
-                let odd_low = _mm256_srai_epi16::<8>(low);
-                let odd_high = _mm256_srai_epi16::<8>(high);
+                let [even_low, even_high, odd_low, odd_high] = widened_line(line);
                 let pairs = [
                     pair_of_rows::<0b10_00_10_00>(even_low, even_high),
                     pair_of_rows::<0b11_01_11_01>(even_low, even_high),
