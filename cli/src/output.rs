@@ -23,9 +23,8 @@ pub(crate) enum Format {
 /// Writes a piece of a result at once.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(())
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Failure::from(error).during("standard output"))
 }
 
 /// Writes a result as JSON, on several lines.

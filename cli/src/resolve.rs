@@ -31,6 +31,10 @@ pub(crate) fn meaning(model: &str) -> Result<Meaning, Failure> {
     let path = Path::new(model);
     match path.metadata() {
         Ok(metadata) if metadata.is_dir() => Ok(Meaning::Checkpoint(path.to_owned())),
+        // Opening a pipe would wait for its writer.
+        Ok(metadata) if !metadata.is_file() => Err(Failure::new(format!(
+            "{model}: is a device, pipe or socket; copy it to a regular file first"
+        ))),
         Ok(_) if is_kinglet(path)? => Ok(Meaning::Kinglet(path.to_owned())),
         Ok(_) => Ok(Meaning::Checkpoint(path.to_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

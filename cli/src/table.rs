@@ -32,15 +32,19 @@ impl Table {
 
     /// Columns lined up, as `llama-bench` writes them.
     pub(crate) fn markdown(&self) -> String {
+        let rows: Vec<Vec<String>> = self
+            .rows
+            .iter()
+            .map(|row| row.iter().map(|cell| in_one_line(cell)).collect())
+            .collect();
         let width = |i: usize| {
-            let cells = self.rows.iter().map(|row| row[i].chars().count());
+            let cells = rows.iter().map(|row| row[i].chars().count());
             cells.chain([self.columns[i].name.chars().count(), 2]).max().unwrap_or(2)
         };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let line = |cells: &mut dyn Iterator<Item = &str>| {
             let mut line = String::from("|");
             for ((cell, column), &width) in cells.zip(&self.columns).zip(&widths) {
-                let cell = cell.replace('|', "\\|");
                 line += &match column.numeric {
                     true => format!(" {cell:>width$} |"),
                     false => format!(" {cell:width$} |"),
@@ -55,7 +59,7 @@ impl Table {
             text += &if column.numeric { format!(" {dashes}:|") } else { format!(" {dashes} |") };
         }
         text.push('\n');
-        for row in &self.rows {
+        for row in &rows {
             text += &line(&mut row.iter().map(String::as_str));
         }
         text
@@ -80,6 +84,19 @@ impl Table {
     }
 }
 
+/// A cell as Markdown can hold it: a bar or a line break would end it.
+fn in_one_line(cell: &str) -> String {
+    let mut text = String::with_capacity(cell.len());
+    for c in cell.chars() {
+        match c {
+            '|' => text.push_str("\\|"),
+            c if c.is_control() => text.extend(c.escape_default()),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +114,18 @@ mod tests {
             table().markdown(),
             "| test  | t/s |\n| ----- | ---:|\n| pp512 | 1.5 |\n| a,\"b\" |   ± |\n"
         );
+    }
+
+    #[test]
+    fn a_cell_stays_in_its_row() {
+        let mut table = Table::new(&["id:", "piece"]);
+        table.row(["1".to_owned(), "|\n".to_owned()]);
+        table.row(["2".to_owned(), "four".to_owned()]);
+        assert_eq!(
+            table.markdown(),
+            "| id | piece |\n| --:| ----- |\n|  1 | \\|\\n  |\n|  2 | four  |\n"
+        );
+        assert_eq!(table.csv(), "id,piece\n1,\"|\n\"\n2,four\n");
     }
 
     #[test]

@@ -158,6 +158,73 @@ fn looking_verbs() {
     }
 }
 
+/// The cells of CSV (RFC 4180), row by row.
+fn csv(text: &[u8]) -> Vec<Vec<String>> {
+    let text = std::str::from_utf8(text).unwrap();
+    let (mut rows, mut row, mut cell, mut quoted) = (Vec::new(), Vec::new(), String::new(), false);
+    for c in text.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' if !quoted => row.push(std::mem::take(&mut cell)),
+            '\n' if !quoted => {
+                row.push(std::mem::take(&mut cell));
+                rows.push(std::mem::take(&mut row));
+            }
+            c => cell.push(c),
+        }
+    }
+    assert!(!quoted && row.is_empty() && cell.is_empty(), "{text}");
+    rows
+}
+
+#[test]
+fn every_csv_is_one_table() {
+    let (bert, llama) = (place("bert"), place("llama"));
+    let text = llama.path("text.txt");
+    std::fs::write(&text, "abc def ".repeat(60)).unwrap();
+    let table = |place: &Place, arguments: &[&str]| {
+        let out = place.run(&[arguments, &["-o", "csv"]].concat());
+        assert!(out.status.success(), "{arguments:?}: {}", stderr(&out));
+        let rows = csv(&out.stdout);
+        assert!(rows.len() >= 2, "{arguments:?}: {rows:?}");
+        assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{arguments:?}: {rows:?}");
+        // A header: names, each its own.
+        let names: std::collections::HashSet<&String> = rows[0].iter().collect();
+        assert_eq!(names.len(), rows[0].len(), "{arguments:?}");
+        assert!(rows[0].iter().all(|name| name.parse::<f64>().is_err()), "{:?}", rows[0]);
+        rows
+    };
+    let checkpoint = llama.folder.path().to_str().unwrap();
+    table(&llama, &["show", llama.model()]);
+    table(&llama, &["show", llama.model(), "--plan", "-c", "8"]);
+    table(&llama, &["show", checkpoint]);
+    table(&llama, &["verify", llama.model()]);
+    table(&llama, &["tokenize", llama.model(), "a,\"b\n|"]);
+    table(&llama, &["bench", llama.model(), "-p", "4", "-n", "2", "-r", "1"]);
+    table(&llama, &["perplexity", llama.model(), "-f", &text, "-c", "32"]);
+    let vectors = table(&bert, &["embed", bert.model(), "a", "b c"]);
+    assert_eq!(vectors.len(), 3);
+    assert!(vectors[1..].iter().flatten().all(|x| x.parse::<f32>().is_ok()));
+    // A checkpoint leaves something in the cache, which stands in the catalog's table.
+    assert!(llama.run(&["run", checkpoint, "--raw", "-n", "1", "a"]).status.success());
+    let models = table(&llama, &["models"]);
+    let kept = models.iter().filter(|row| row[0] == "cache").collect::<Vec<_>>();
+    assert!(models.iter().any(|row| row[0] == "catalog" && row[1] == "smollm2-135m"));
+    assert!(kept.len() == 1 && kept[0][2].parse::<u64>().unwrap() > 0, "{kept:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_model_and_is_not_waited_for() {
+    let place = place("llama");
+    let pipe = place.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for verb in ["run", "show", "verify"] {
+        assert!(place.fails(1, &[verb, &pipe]).contains("pipe"), "{verb}");
+    }
+    assert!(kinglet_quantize::Source::open(&pipe).is_err());
+}
+
 #[test]
 fn what_cannot_be_done_is_said() {
     let place = place("llama");
@@ -189,6 +256,9 @@ fn what_cannot_be_done_is_said() {
     place.fails(1, &["run", model, "--raw", &long]);
     place.fails(2, &["run", model, "--no-such-option"]);
     place.fails(2, &["no-such-verb"]);
+    place.fails(2, &["bench", model, "-p", "0", "-n", "0"]);
+    let folder = place.folder.path().to_str().unwrap();
+    assert!(place.fails(1, &["show", folder, "--plan"]).contains("kinglet quantize"));
     // An existing file is not overwritten unasked, an input never.
     let checkpoint = place.folder.path().to_str().unwrap();
     let before = std::fs::read(model).unwrap();

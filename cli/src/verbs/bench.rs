@@ -99,12 +99,15 @@ struct Row {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let name = arguments.named.as_deref().or(arguments.first.as_deref());
     let name = name.ok_or_else(|| Failure::usage("no MODEL given"))?;
-    let path = resolve(name, arguments.dtype)?.path;
     let lengths = |lengths: &[usize], test: fn(usize) -> Test| -> Vec<Test> {
         lengths.iter().filter(|&&n| n > 0).map(|&n| test(n)).collect()
     };
     let mut tests = lengths(&arguments.n_prompt, Test::Prompt);
     tests.extend(lengths(&arguments.n_gen, Test::Answer));
+    if tests.is_empty() {
+        return Err(Failure::usage("no test: -p and -n are 0"));
+    }
+    let path = resolve(name, arguments.dtype)?.path;
     let counts: Vec<Option<usize>> = match arguments.threads.as_slice() {
         [] => vec![None],
         threads => threads.iter().map(|n| Some(n.get())).collect(),
@@ -130,6 +133,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 rows.push(row);
             }
         }
+    }
+    if rows.is_empty() {
+        return Err(Failure::new(format!(
+            "{name} is an embedding model, which has no tests but prompts (-p) without depth and \
+             with --kv f16"
+        )));
     }
     write(&rows, arguments.output, arguments.roofline)?;
     let memory = memory::describe();

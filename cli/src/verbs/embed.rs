@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     /// Do not report speed and memory
     #[arg(short, long)]
     quiet: bool,
-    /// Form of the result; md and csv write a vector on each line
+    /// Form of the result; md writes a vector on each line, csv too, below the names d0, d1…
     #[arg(short, long = "output", value_name = "FORMAT", value_enum, default_value_t)]
     output: Format,
 }
@@ -48,7 +48,9 @@ struct Embeddings<'a> {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let texts = texts(arguments)?;
     if texts.is_empty() {
-        return Err(Failure::usage("no text to embed"));
+        return Err(Failure::usage(
+            "no text to embed: give texts as arguments, by -f FILE or on stdin",
+        ));
     }
     let (model, _) = resolve::open(&arguments.model)?;
     let start = Instant::now();
@@ -67,14 +69,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
     match arguments.output {
         Format::Json => print_json_line(&Embeddings { embeddings: &vectors })?,
-        format => {
-            let separator = if format == Format::Csv { "," } else { " " };
-            let line = |vector: &Vec<f32>| {
-                let numbers: Vec<String> = vector.iter().map(f32::to_string).collect();
-                numbers.join(separator) + "\n"
-            };
-            print(&vectors.iter().map(line).collect::<String>())?;
+        Format::Csv => {
+            let n_dims = vectors.first().map_or(0, Vec::len);
+            let header: Vec<String> = (0..n_dims).map(|i| format!("d{i}")).collect();
+            print(&format!("{}\n{}", header.join(","), lines(&vectors, ",")))?;
         }
+        Format::Md => print(&lines(&vectors, " "))?,
     }
     if !arguments.quiet {
         say!(
@@ -87,6 +87,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+/// A vector on each line.
+fn lines(vectors: &[Vec<f32>], separator: &str) -> String {
+    let line = |vector: &Vec<f32>| {
+        let numbers: Vec<String> = vector.iter().map(f32::to_string).collect();
+        numbers.join(separator) + "\n"
+    };
+    vectors.iter().map(line).collect()
 }
 
 /// The texts, from arguments or from the lines of a file.

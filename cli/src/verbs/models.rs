@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, CachedFile};
 use crate::catalog::{self, ENTRIES};
 use crate::failure::Failure;
 use crate::output::{Format, print, print_json, say};
@@ -24,7 +24,7 @@ use crate::units;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Form of the list
+    /// Form of the list; csv has a row for each catalog model and each file in the cache
     #[arg(short, long = "output", value_name = "FORMAT", value_enum, default_value_t)]
     output: Format,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 enum Action {
     /// List the catalog and what is in the cache (the default)
     List {
-        /// Form of the list
+        /// Form of the list; csv has a row for each catalog model and each file in the cache
         #[arg(short, long = "output", value_name = "FORMAT", value_enum, default_value_t)]
         output: Format,
     },
@@ -108,6 +108,9 @@ fn list(cache: &Cache, format: Format) -> Result<(), Failure> {
             cached: cached.iter().map(|file| line(&file.path, file.bytes)).collect(),
         });
     }
+    if format == Format::Csv {
+        return print(&csv(cache, &cached));
+    }
     let mut models =
         Table::new(&["model", "what", "parameters:", "licence", "download:", "fetched"]);
     for entry in ENTRIES {
@@ -124,13 +127,35 @@ fn list(cache: &Cache, format: Format) -> Result<(), Failure> {
     for file in &cached {
         files.row([shown(cache, &file.path), units::bytes(file.bytes)]);
     }
-    if format == Format::Csv {
-        return print(&format!("{}\n{}", models.csv(), files.csv()));
-    }
     let total = units::bytes(cached.iter().map(|file| file.bytes).sum());
     let files = if cached.is_empty() { String::new() } else { files.markdown() + "\n" };
     let folder = cache.root().display();
     print(&format!("{}\n{files}cache folder: {folder} ({total})\n", models.markdown()))
+}
+
+/// Catalog and cache in one table, sizes in bytes: `bytes` is the download of a catalog model, and
+/// what a file takes in the cache.
+fn csv(cache: &Cache, cached: &[CachedFile]) -> String {
+    let mut table =
+        Table::new(&["list", "name", "bytes", "about", "parameters", "license", "fetched"]);
+    for entry in ENTRIES {
+        table.row([
+            "catalog".to_owned(),
+            entry.name.to_owned(),
+            entry.wheel_bytes.to_string(),
+            entry.about.to_owned(),
+            entry.parameters.to_string(),
+            entry.license.to_owned(),
+            entry.is_fetched(cache).to_string(),
+        ]);
+    }
+    for file in cached {
+        let mut row =
+            ["cache".to_owned(), shown(cache, &file.path), file.bytes.to_string()].to_vec();
+        row.resize(7, String::new());
+        table.row(row);
+    }
+    table.csv()
 }
 
 /// A path in the cache as the list shows it.

@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
     /// Tokens in the context of the memory plan [default: what the model was made for]
     #[arg(short = 'c', long = "ctx-size", value_name = "N", requires = "plan")]
     context: Option<usize>,
-    /// Form of the result; csv lists the tensors
+    /// Form of the result; csv lists the tensors, or the figures of the memory plan
     #[arg(short, long = "output", value_name = "FORMAT", value_enum, default_value_t)]
     output: Format,
 }
@@ -80,6 +80,12 @@ struct CheckpointDescription {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let name = arguments.model.model()?;
     let path = match meaning(name)? {
+        Meaning::Checkpoint(_) if arguments.tensors || arguments.plan => {
+            return Err(Failure::new(format!(
+                "{name} is not converted yet, and --tensors and --plan describe what a conversion \
+                 makes: `kinglet quantize {name} -o OUT.kinglet`, then `kinglet show OUT.kinglet`"
+            )));
+        }
         Meaning::Checkpoint(path) => return show_checkpoint(&path, arguments.output),
         _ => resolve::resolve(name, arguments.model.dtype)?.path,
     };

@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::output::{Format, print, print_json};
 use crate::progress::Phase;
 use crate::resolve;
+use crate::table::Table;
 use crate::units;
 
 /// Check every byte of a model file against its hashes
@@ -50,7 +51,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let size = units::bytes(bytes);
             print(&format!("{path}: sound ({tensors} tensors, {size}, all hashes match)\n"))
         }
-        Format::Csv => print(&format!("file,bytes,tensors,sound\n{path},{bytes},{tensors},true\n")),
+        Format::Csv => {
+            let mut table = Table::new(&["file", "bytes", "tensors", "sound"]);
+            table.row([
+                path.to_string(),
+                bytes.to_string(),
+                tensors.to_string(),
+                "true".to_owned(),
+            ]);
+            print(&table.csv())
+        }
         Format::Json => {
             print_json(&Verdict { file: path.to_string(), bytes, tensors, sound: true })
         }

@@ -43,6 +43,11 @@ impl Source {
         let metadata = std::fs::metadata(path).map_err(|error| QuantizeError::io(path, error))?;
         let kind = if metadata.is_dir() {
             Kind::Folder(Folder::open(path)?)
+        } else if !metadata.is_file() {
+            // Opening a pipe would wait for its writer.
+            let found =
+                "it is a device, pipe or socket; copy it to a regular file first".to_owned();
+            return Err(QuantizeError::NotACheckpoint { path: path.to_owned(), found });
         } else {
             match sniff(path)? {
                 Content::Gguf => Kind::Gguf(GgufFile::open(path)?),

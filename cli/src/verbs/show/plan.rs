@@ -12,7 +12,7 @@ use crate::output::{Format, print, print_json};
 use crate::table::Table;
 use crate::units;
 
-/// A plan for JSON; all in bytes.
+/// A plan for JSON and CSV; sizes in bytes.
 #[derive(Serialize)]
 struct Description {
     context_length: usize,
@@ -37,22 +37,36 @@ pub(super) fn show(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
         Model::open_with(path, &options).map_err(|e| Failure::from(e).during(path.display()))?;
     let context = arguments.context.unwrap_or(model.context_length());
     let plan = model.memory_plan(context)?;
-    if arguments.output == Format::Json {
-        return print_json(&Description {
-            context_length: plan.context_length,
-            threads: model.n_threads(),
-            weights: plan.weights,
-            file_head: plan.file_head,
-            kv_per_position: plan.kv_per_position,
-            kv: plan.kv,
-            scratch: plan.scratch,
-            program: program.map(|program| program.peak),
-            private: plan.private() + program.map_or(0, |program| program.private as usize),
-            total: plan.total() + program.map_or(0, |program| program.peak as usize),
-        });
+    if arguments.output == Format::Md {
+        return print(&table(&model, &plan, program).markdown());
     }
-    let table = table(&model, &plan, program);
-    print(&if arguments.output == Format::Csv { table.csv() } else { table.markdown() })
+    let description = Description {
+        context_length: plan.context_length,
+        threads: model.n_threads(),
+        weights: plan.weights,
+        file_head: plan.file_head,
+        kv_per_position: plan.kv_per_position,
+        kv: plan.kv,
+        scratch: plan.scratch,
+        program: program.map(|program| program.peak),
+        private: plan.private() + program.map_or(0, |program| program.private as usize),
+        total: plan.total() + program.map_or(0, |program| program.peak as usize),
+    };
+    if arguments.output == Format::Json {
+        print_json(&description)
+    } else {
+        print_csv(&description)
+    }
+}
+
+/// The figures of the JSON form, one a row.
+fn print_csv(description: &Description) -> Result<(), Failure> {
+    let figures = serde_json::to_value(description)?;
+    let mut csv = Table::new(&["figure", "value"]);
+    for (name, value) in figures.as_object().into_iter().flatten().filter(|(_, v)| !v.is_null()) {
+        csv.row([name.clone(), value.to_string()]);
+    }
+    print(&csv.csv())
 }
 
 fn table(model: &Model, plan: &MemoryPlan, program: Option<memory::Memory>) -> Table {
