@@ -78,7 +78,8 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn opt_size(&self, key: &str) -> Result<Option<usize>, QuantizeError> {
         let Some(value) = self.value(key) else { return Ok(None) };
-        match uniform(value).as_u64() {
+        let number = if self.stored_prefix { uniform(value) } else { value };
+        match number.as_u64() {
             Some(n) if (1..1 << 31).contains(&n) => Ok(Some(n as usize)),
             _ => Err(self.bad(key, value, "a whole number from 1 to 2147483647")),
         }
@@ -239,8 +240,12 @@ mod tests {
 
     #[test]
     fn errors_name_file_and_key() {
-        let map = map(r#"{"a": 0, "b": {"c": "x"}, "n": null, "d": -1.5, "big": 4294967296}"#);
+        let map = map(
+            r#"{"a": 0, "b": {"c": "x"}, "n": null, "d": -1.5, "big": 4294967296, "list": [1]}"#,
+        );
         let fields = Fields::json("config.json", &map);
+        // Only GGUF gives a number per layer.
+        assert!(fields.size("list").is_err());
         assert_eq!(
             fields.size("a").unwrap_err().to_string(),
             "config.json: key `a` is 0, expected a whole number from 1 to 2147483647"

@@ -277,6 +277,11 @@ fn what_a_configuration_gets_wrong_is_named() {
             &["quantization_config"],
         ),
         ("llama", |c| c["hidden_size"] = json!(null), &["hidden_size", "missing"]),
+        (
+            "llama",
+            |c| c["num_hidden_layers"] = json!([3]),
+            &["config.json", "num_hidden_layers", "[3]"],
+        ),
         ("llama", |c| c["rms_norm_eps"] = json!(-1.0), &["rms_norm_eps", "-1"]),
         ("gemma3", |c| c["layer_types"] = json!(["full_attention"]), &["layer_types", "4 layers"]),
         (
@@ -300,6 +305,36 @@ fn what_a_configuration_gets_wrong_is_named() {
         for part in *parts {
             assert!(error.contains(part), "{part:?} is not in {error:?}");
         }
+    }
+}
+
+/// Hugging Face's Gemma 3 does not read the cap on attention scores that its configuration class
+/// took over from Gemma 2.
+#[test]
+fn gemma_3_has_no_cap_on_attention_scores() {
+    let folder = tiny::checkpoint("gemma3");
+    let path = folder.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let before = Source::open(folder.path()).unwrap().spec().unwrap();
+    config["attn_logit_softcapping"] = json!(50.0);
+    fs::write(&path, config.to_string()).unwrap();
+    assert_eq!(Source::open(folder.path()).unwrap().spec().unwrap(), before);
+    config["final_logit_softcapping"] = json!(30.0);
+    fs::write(&path, config.to_string()).unwrap();
+    assert_ne!(Source::open(folder.path()).unwrap().spec().unwrap(), before);
+}
+
+#[test]
+fn an_empty_vocabulary_is_refused() {
+    let folder = tiny::checkpoint("llama");
+    let path = folder.path().join("tokenizer.json");
+    for model in
+        [json!({"type": "BPE", "vocab": {}, "merges": []}), json!({"type": "Unigram", "vocab": []})]
+    {
+        fs::write(&path, json!({ "model": model, "added_tokens": [] }).to_string()).unwrap();
+        let error = convert(folder.path(), &f16()).err().unwrap().to_string();
+        let named = error.contains("tokenizer.json") && error.contains("vocabulary is empty");
+        assert!(named, "{error}");
     }
 }
 

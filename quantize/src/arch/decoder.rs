@@ -38,7 +38,6 @@ pub(super) struct Decoder {
     pub(super) tied: bool,
     pub(super) embedding_scale: f32,
     pub(super) attention_scale: f32,
-    pub(super) attention_soft_cap: Option<f32>,
     pub(super) logit_soft_cap: Option<f32>,
     /// What differs from layer to layer.
     pub(super) layers: Vec<LayerKind>,
@@ -201,7 +200,6 @@ impl Decoder {
             tied: false,
             embedding_scale: 1.0,
             attention_scale: inverse_sqrt(head_dim as f32),
-            attention_soft_cap: None,
             logit_soft_cap: None,
             layers: Vec::new(),
         }
@@ -225,7 +223,7 @@ impl Decoder {
                 causal: true,
                 // A window that covers the whole context hides nothing.
                 sliding_window: kind.sliding_window.filter(|&n| n < self.context_length),
-                soft_cap: self.attention_soft_cap,
+                soft_cap: None,
                 qkv_bias: self.qkv_bias,
                 output_bias: self.output_bias,
                 qk_norm: self.qk_norm.then_some(norm),

@@ -101,7 +101,7 @@ fn from_config(
     decoder.output_bias = decoder.qkv_bias;
     decoder.attention_scale =
         inverse_sqrt(config.positive_float_or("query_pre_attn_scalar", 256.0)?);
-    decoder.attention_soft_cap = config.opt_float("attn_logit_softcapping")?;
+    // `attn_logit_softcapping` is Gemma 2's: its successor's network does not read it.
     decoder.logit_soft_cap = config.opt_float("final_logit_softcapping")?;
     finish(&mut decoder);
     let prefixes = ["model.", "language_model.model.", "model.language_model.", ""];

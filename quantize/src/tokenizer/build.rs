@@ -109,6 +109,9 @@ impl Builder {
 
     /// The bytes of the finished section.
     pub(super) fn finish(mut self) -> Result<Vec<u8>, CompileError> {
+        if self.vocab.iter().all(Option::is_none) {
+            return Err(CompileError::EmptyVocabulary);
+        }
         let merges = self.merge_ids()?;
         let byte_level = self.use_raw_bytes();
         self.find_word_mark();

@@ -75,6 +75,9 @@ pub enum CompileError {
         /// Why not.
         reason: String,
     },
+    /// A vocabulary without a single piece.
+    #[error("the vocabulary is empty; fetch the tokenizer again")]
+    EmptyVocabulary,
     /// A token that is named but not in the vocabulary.
     #[error("{role} `{token}` is not in the vocabulary")]
     UnknownToken {
