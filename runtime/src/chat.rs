@@ -49,8 +49,10 @@ impl Chat {
         let text = |id: Option<u32>| {
             id.and_then(|id| model.tokenizer().token(id)).unwrap_or_default().into_owned()
         };
-        let bos = text(model.meta().generation.bos.or(model.tokenizer().bos()));
-        let eos = text(model.meta().generation.eos.first().copied());
+        // The tokenizer's, as templates mean them: the ids that begin and end a generation may differ.
+        let generation = &model.meta().generation;
+        let bos = text(model.tokenizer().bos().or(generation.bos));
+        let eos = text(model.tokenizer().eos().or(generation.eos.first().copied()));
         let template = ChatTemplate::new(source, &bos, &eos)?;
         session.reset();
         Ok(Self { session, template, messages: Vec::new(), held: String::new() })

@@ -66,7 +66,7 @@ impl ChatTemplate {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
         environment
-            .add_template_owned("chat", source.to_owned())
+            .add_template_owned("chat", python::without_generation_tags(source))
             .map_err(|e| Error::Template { reason: describe(&e) })?;
         let (bos_token, eos_token) = (bos_token.to_owned(), eos_token.to_owned());
         Ok(Self { environment, bos_token, eos_token })
@@ -84,6 +84,9 @@ impl ChatTemplate {
         let values = context! {
             messages => messages.iter().map(value).collect::<Vec<_>>(),
             add_generation_prompt => true,
+            // There, as with the reference: a template may ask whether they are `none`.
+            tools => (),
+            documents => (),
             bos_token => &self.bos_token,
             eos_token => &self.eos_token,
         };
@@ -179,6 +182,14 @@ mod tests {
         ] {
             assert_eq!(render(template, &messages).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn marks_of_training_and_absent_tools_change_nothing() {
+        let messages = [Message::new("assistant", "hi")];
+        let template = "{% for m in messages %} {%- generation -%} {{ m.content }} {% endgeneration %}\n\
+            {% endfor %}{{ tools is none }}{{ documents is defined }}";
+        assert_eq!(render(template, &messages).unwrap(), "hi TrueTrue");
     }
 
     #[test]

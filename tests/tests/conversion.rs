@@ -501,9 +501,8 @@ fn a_checkpoint_in_several_files() {
 fn a_tied_head_may_be_stored_twice() {
     let folder = tiny::checkpoint("qwen2");
     let (plain, _) = convert(folder.path(), &f16()).unwrap();
-    // Some other matrix of the checkpoint under the head's name: its values must not matter.
-    let other = tiny::checkpoint("qwen3");
-    rename(other.path(), |name| (name == "lm_head.weight").then(|| name.to_owned()));
+    let other = tiny::checkpoint("qwen2");
+    rename(other.path(), |name| name.contains("embed_tokens").then(|| "lm_head.weight".to_owned()));
     let parts = ["a.safetensors", "b.safetensors"];
     fs::rename(folder.path().join("model.safetensors"), folder.path().join(parts[0])).unwrap();
     fs::copy(other.path().join("model.safetensors"), folder.path().join(parts[1])).unwrap();
@@ -515,6 +514,13 @@ fn a_tied_head_may_be_stored_twice() {
     let (doubled, report) = convert(folder.path(), &f16()).unwrap();
     assert_same_tensors(&plain, &doubled);
     assert_eq!(report.ignored, ["lm_head.weight"]);
+
+    // One that differs is the model's head, whatever the configuration says.
+    let other = tiny::checkpoint("qwen3");
+    rename(other.path(), |name| (name == "lm_head.weight").then(|| name.to_owned()));
+    fs::copy(other.path().join("model.safetensors"), folder.path().join(parts[1])).unwrap();
+    let error = convert(folder.path(), &f16()).unwrap_err().to_string();
+    assert!(error.contains("lm_head.weight"), "{error}");
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Decoder {
                 defaults.activation_key,
                 defaults.activation,
             )?,
-            tied: config.flag_or("tie_word_embeddings", defaults.tied)?,
+            tied: config.flag_or("tie_word_embeddings", defaults.tied)? && !own_head(checkpoint)?,
             layers: vec![LayerKind { rope, sliding_window: None }; n_layers],
             ..Self::plain(head_dim)
         })
@@ -270,6 +270,19 @@ impl Decoder {
             layer.sliding_window = window;
         }
     }
+}
+
+/// Whether the checkpoint stores a head that differs from the embeddings. The reference then uses
+/// it, even if the configuration ties the two.
+fn own_head(checkpoint: &dyn Checkpoint) -> Result<bool, QuantizeError> {
+    let tensors = checkpoint.tensors();
+    let find = |ending| tensors.iter().position(|tensor| tensor.name.ends_with(ending));
+    let (Some(head), Some(embeddings)) = (find("lm_head.weight"), find("embed_tokens.weight"))
+    else {
+        return Ok(false);
+    };
+    Ok(tensors[head].dims != tensors[embeddings].dims
+        || checkpoint.raw(head)? != checkpoint.raw(embeddings)?)
 }
 
 /// Reads `layer_types`: for each layer whether its attention slides. `None` when the key is absent.

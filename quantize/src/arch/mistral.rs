@@ -2,7 +2,7 @@
 
 use kinglet_formats::checkpoint::Checkpoint;
 
-use super::decoder::{Decoder, Defaults, LLAMA_DEFAULTS};
+use super::decoder::{Decoder, Defaults, LLAMA_DEFAULTS, sliding_layers};
 use super::{Family, FolderConfig, Mapping, llama, rope};
 use crate::QuantizeError;
 use crate::fields::Fields;
@@ -32,6 +32,12 @@ fn from_config(
         window => window,
     };
     decoder.slide_all(window);
+    // Ministral: some layers see everything.
+    if let Some(sliding) = sliding_layers(config, decoder.layers.len())? {
+        for (layer, _) in decoder.layers.iter_mut().zip(sliding).filter(|(_, slides)| !slides) {
+            layer.sliding_window = None;
+        }
+    }
     Ok(llama::mapping(FAMILY.name, &decoder, checkpoint))
 }
 

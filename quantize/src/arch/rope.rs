@@ -20,17 +20,22 @@ pub(super) fn from_config(
     head_dim: usize,
     layer_type: &str,
 ) -> Result<Rope, QuantizeError> {
+    // Extends the context of layers that see all of it.
+    let scaling = match layer_type {
+        "full_attention" => config.nested("rope_scaling")?,
+        _ => None,
+    };
     let parameters = match config.nested("rope_parameters")? {
         Some(parameters) if parameters.has(layer_type) => parameters.nested(layer_type)?,
-        other => other,
+        // Where a configuration has both, the reference takes the older key.
+        parameters => parameters.filter(|_| scaling.is_none()),
     };
-    let theta = match &parameters {
-        Some(parameters) if parameters.has("rope_theta") => {
-            parameters.positive_float("rope_theta")?
-        }
-        _ => config.positive_float_or("rope_theta", default_theta)?,
+    let own = [&scaling, &parameters].into_iter().flatten();
+    let theta = match own.clone().find(|fields| fields.has("rope_theta")) {
+        Some(fields) => fields.positive_float("rope_theta")?,
+        None => config.positive_float_or("rope_theta", default_theta)?,
     };
-    for fields in [Some(config), parameters.as_ref()].into_iter().flatten() {
+    for fields in own.chain([config]) {
         let factor = fields.float_or("partial_rotary_factor", 1.0)?;
         if factor != 1.0 {
             return Err(fields.unsupported("partial_rotary_factor", &factor, "1"));
@@ -40,11 +45,7 @@ pub(super) fn from_config(
         }
     }
     check_even(config, "head_dim", head_dim)?;
-    let scaling = match parameters {
-        Some(parameters) => Some(parameters),
-        None => config.nested("rope_scaling")?,
-    };
-    let scaling = match scaling {
+    let scaling = match scaling.or(parameters) {
         Some(scaling) => scaling_from_config(&scaling, config)?,
         None => RopeScaling::None,
     };
@@ -57,13 +58,14 @@ fn scaling_from_config(
 ) -> Result<RopeScaling, QuantizeError> {
     let key = if scaling.has("rope_type") { "rope_type" } else { "type" };
     Ok(match scaling.opt_text(key)?.unwrap_or("default") {
-        "default" => RopeScaling::None,
+        // "dynamic" scales beyond `max_position_embeddings`, where no session gets.
+        "default" | "dynamic" => RopeScaling::None,
         "linear" => RopeScaling::Linear { factor: scaling.positive_float("factor")? },
         "llama3" => RopeScaling::Llama3 {
             factor: scaling.positive_float("factor")?,
             low_freq_factor: scaling.positive_float("low_freq_factor")?,
             high_freq_factor: scaling.positive_float("high_freq_factor")?,
-            original_context_length: scaling.size("original_max_position_embeddings")?,
+            original_context_length: original_context_length(scaling, config)?,
         },
         "yarn" => {
             for key in ["mscale", "mscale_all_dim"] {
@@ -78,12 +80,7 @@ fn scaling_from_config(
             let factor = scaling.positive_float("factor")?;
             RopeScaling::Yarn {
                 factor,
-                original_context_length: match scaling
-                    .opt_size("original_max_position_embeddings")?
-                {
-                    Some(n) => n,
-                    None => config.size("max_position_embeddings")?,
-                },
+                original_context_length: original_context_length(scaling, config)?,
                 beta_fast: scaling.positive_float_or("beta_fast", 32.0)?,
                 beta_slow: scaling.positive_float_or("beta_slow", 1.0)?,
                 attention_factor: match scaling.opt_float("attention_factor")? {
@@ -92,8 +89,25 @@ fn scaling_from_config(
                 },
             }
         }
-        other => return Err(scaling.unsupported(key, other, "default, linear, llama3, yarn")),
+        other => {
+            return Err(scaling.unsupported(key, other, "default, linear, dynamic, llama3, yarn"));
+        }
     })
+}
+
+/// The context that the model had before it was extended. The reference prefers a key beside the
+/// parameters to one among them.
+fn original_context_length(
+    scaling: &Fields<'_>,
+    config: &Fields<'_>,
+) -> Result<usize, QuantizeError> {
+    let key = "original_max_position_embeddings";
+    for fields in [config, scaling] {
+        if let Some(n) = fields.opt_size(key)? {
+            return Ok(n);
+        }
+    }
+    config.size("max_position_embeddings")
 }
 
 /// Reads `rope.*` of a GGUF file and its tensor of divisors per frequency, if there is one.

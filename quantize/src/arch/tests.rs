@@ -156,7 +156,11 @@ fn mistral_has_a_window_unless_it_says_null() {
     assert_eq!(window(&config), Some(4096));
     config["max_position_embeddings"] = json!(4096);
     assert_eq!(window(&config), None);
-    assert!(!tied(&folder(config).unwrap()));
+    assert!(!tied(&folder(config.clone()).unwrap()));
+    config["sliding_window"] = json!(512);
+    config["num_hidden_layers"] = json!(3);
+    config["layer_types"] = json!(["sliding_attention", "full_attention", "sliding_attention"]);
+    assert_eq!(full_layers(&folder(config).unwrap()), [1]);
 }
 
 #[test]
@@ -351,6 +355,7 @@ fn rope_scaling_of_folders() {
     let linear = Ok(RopeScaling::Linear { factor: 2.0 });
     assert_eq!(scaled(json!({"type": "linear", "factor": 2.0})), linear);
     assert_eq!(scaled(json!({"rope_type": "default"})), Ok(RopeScaling::None));
+    assert_eq!(scaled(json!({"type": "dynamic", "factor": 2.0})), Ok(RopeScaling::None));
     let yarn = RopeScaling::Yarn {
         factor: 4.0,
         original_context_length: 8192,
@@ -361,7 +366,7 @@ fn rope_scaling_of_folders() {
     let keys = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192});
     assert_eq!(scaled(keys), Ok(yarn));
     for (scaling, part) in [
-        (json!({"type": "dynamic", "factor": 2.0}), "rope_scaling.type = dynamic"),
+        (json!({"type": "longrope", "factor": 2.0}), "rope_scaling.type = longrope"),
         (json!({"type": "yarn", "factor": 2.0, "mscale": 0.7}), "rope_scaling.mscale"),
         (json!({"type": "linear"}), "rope_scaling.factor"),
         (json!({"type": "linear", "factor": 0.0}), "rope_scaling.factor"),
@@ -373,6 +378,37 @@ fn rope_scaling_of_folders() {
     let mut config = mistral_7b();
     config["partial_rotary_factor"] = json!(0.5);
     assert!(folder(config).unwrap_err().to_string().contains("partial_rotary_factor"));
+}
+
+#[test]
+fn of_two_spellings_of_rotation_the_older_one_counts() {
+    let mut config = mistral_7b();
+    config["rope_parameters"] = json!({"rope_type": "default", "rope_theta": 5e5});
+    config["rope_scaling"] = json!({"rope_type": "linear", "factor": 4.0});
+    let of = |config: &Value| rope(&layer(&folder(config.clone()).unwrap(), 0).attention).clone();
+    assert_eq!(
+        (of(&config).theta, of(&config).scaling),
+        (1e4, RopeScaling::Linear { factor: 4.0 })
+    );
+    config["rope_scaling"]["rope_theta"] = json!(2e4);
+    assert_eq!(of(&config).theta, 2e4);
+}
+
+#[test]
+fn the_original_context_is_looked_for_in_three_places() {
+    let mut config = mistral_7b();
+    config["rope_scaling"] = json!({"rope_type": "yarn", "factor": 4.0});
+    let original =
+        |config: &Value| match &rope(&layer(&folder(config.clone()).unwrap(), 0).attention).scaling
+        {
+            RopeScaling::Yarn { original_context_length, .. } => *original_context_length,
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(original(&config), 32768);
+    config["rope_scaling"]["original_max_position_embeddings"] = json!(8192);
+    assert_eq!(original(&config), 8192);
+    config["original_max_position_embeddings"] = json!(4096);
+    assert_eq!(original(&config), 4096);
 }
 
 #[test]

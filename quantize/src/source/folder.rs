@@ -27,6 +27,7 @@ const GENERATION_CONFIG: &str = "generation_config.json";
 const MODULES: &str = "modules.json";
 const POOLING: &str = "1_Pooling/config.json";
 const SENTENCE: &str = "sentence_bert_config.json";
+const PROMPTS: &str = "config_sentence_transformers.json";
 const TEMPLATE: &str = "chat_template.jinja";
 const TEMPLATE_JSON: &str = "chat_template.json";
 
@@ -42,6 +43,7 @@ pub(super) struct Folder {
     modules: Option<Value>,
     pooling: Option<Object>,
     sentence: Option<Object>,
+    prompts: Option<Object>,
     chat_template: Option<String>,
 }
 
@@ -76,9 +78,9 @@ impl Folder {
         let generation = files.json(GENERATION_CONFIG)?;
         let tokenizer_config = files.json(TOKENIZER_CONFIG)?;
         let modules: Option<Value> = files.json(MODULES)?;
-        let (pooling, sentence) = match modules {
-            Some(_) => (files.json(POOLING)?, files.json(SENTENCE)?),
-            None => (None, None),
+        let (pooling, sentence, prompts) = match modules {
+            Some(_) => (files.json(POOLING)?, files.json(SENTENCE)?, files.json(PROMPTS)?),
+            None => (None, None, None),
         };
         let chat_template = files.chat_template(tokenizer_config.as_ref())?;
         if path.join(TOKENIZER).is_file() {
@@ -94,6 +96,7 @@ impl Folder {
             modules,
             pooling,
             sentence,
+            prompts,
             chat_template,
         })
     }
@@ -142,6 +145,7 @@ impl Folder {
             let supported = "false, or a tokenizer that turns text to lower case itself";
             return Err(sentence.unsupported("do_lower_case", "true", supported));
         }
+        self.check_prompt()?;
         Ok(SentenceConfig {
             modules: modules.ok_or_else(|| QuantizeError::MissingKey {
                 file: MODULES.to_owned(),
@@ -154,6 +158,22 @@ impl Folder {
                 })?,
             ),
         })
+    }
+
+    /// Vectors are of texts as they are given: a prompt that belongs before each of them is an error.
+    fn check_prompt(&self) -> Result<(), QuantizeError> {
+        let Some(map) = &self.prompts else { return Ok(()) };
+        let config = Fields::json(PROMPTS, map);
+        let Some(name) = config.opt_text("default_prompt_name")? else { return Ok(()) };
+        let prompt = match config.nested("prompts")? {
+            Some(prompts) => prompts.opt_text(name)?.unwrap_or_default(),
+            None => "",
+        };
+        if prompt.is_empty() {
+            return Ok(());
+        }
+        let supported = format!("null, with {prompt:?} put before each text by who embeds it");
+        Err(config.unsupported("default_prompt_name", name, &supported))
     }
 
     /// `max_seq_length` of sentence-transformers; its newer releases write the tokenizer's

@@ -21,6 +21,32 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_filter("tojson", to_json);
 }
 
+/// The template without the meaning of `{% generation %}…{% endgeneration %}`, by which the
+/// reference marks what a model is trained on. The tags stay tags, as white space depends on them.
+pub(super) fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, tag)) = rest.split_once("{%") {
+        let word = tag.trim_start_matches(['-', '+']).trim_start();
+        let end = word.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(word.len());
+        let instead = match &word[..end] {
+            "generation" => Some("if true"),
+            "endgeneration" => Some("endif"),
+            _ => None,
+        };
+        out.push_str(before);
+        out.push_str("{%");
+        rest = tag;
+        if let Some(instead) = instead {
+            out.push_str(&tag[..tag.len() - word.len()]);
+            out.push_str(instead);
+            rest = &word[end..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
 fn invalid(reason: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, reason.into())
 }
