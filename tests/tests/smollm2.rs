@@ -274,3 +274,71 @@ fn what_a_stop_string_cut_off_is_forgotten() {
     chat.messages()[..3].iter().for_each(|message| again.push(message.clone()));
     assert_eq!(chat.session().tokens(), again.prompt().unwrap().1);
 }
+
+/// A text of more than two batches of the runtime.
+fn long_text() -> String {
+    "The little bird sat on the tree and looked at the sea for a while. ".repeat(40)
+}
+
+#[test]
+fn a_prompt_is_read_batch_by_batch() {
+    let model = model(WeightType::Int8);
+    let options = GenerateOptions::greedy().max_tokens(8);
+    let text = |session: &mut kinglet::Session, state: &mut kinglet::GenerationState| {
+        let mut text = String::new();
+        while let Some(piece) = state.advance(session).unwrap() {
+            text.push_str(piece);
+        }
+        text
+    };
+    let mut session = model.session().unwrap();
+    let mut state = session.restart(&long_text(), &options).unwrap();
+    let whole = text(&mut session, &mut state);
+
+    let mut session = model.session().unwrap();
+    let mut generation = session.generate(&long_text(), &options).unwrap();
+    let due = generation.prefill().unwrap();
+    let total = generation.prompt_tokens();
+    assert!(due > 0 && due < total, "{due} of {total}");
+    drop(generation);
+    // What was computed is kept, the rest is not taken for it.
+    let mut state = session.restart(&long_text(), &options).unwrap();
+    assert_eq!(state.prompt_tokens(), due);
+    let mut left = vec![due];
+    while *left.last().unwrap() > 0 {
+        left.push(state.prefill(&mut session).unwrap());
+    }
+    assert!(left.len() > 2 && left.is_sorted_by(|a, b| a > b), "{left:?}");
+    assert_eq!(state.prefill(&mut session).unwrap(), 0);
+    assert_eq!(text(&mut session, &mut state), whole);
+
+    // Where no token is wanted nothing is computed; nor for a session that has gone its own way.
+    let mut state = session.restart("Another text", &options.clone().max_tokens(0)).unwrap();
+    let kept = session.position();
+    assert_eq!(state.prefill(&mut session).unwrap(), 0);
+    let mut other = session.restart(&long_text(), &options).unwrap();
+    assert_eq!(state.prefill(&mut session).unwrap(), 0);
+    assert!(session.position() > kept);
+    session.cancel_token().cancel();
+    assert_eq!(other.prefill(&mut session).unwrap(), 0);
+    assert_eq!(other.finish_reason(), Some(kinglet::FinishReason::Cancelled));
+}
+
+#[test]
+fn a_conversation_goes_on_after_a_prompt_given_up() {
+    let model = model(WeightType::Int8);
+    let options = GenerateOptions::greedy().max_tokens(8);
+    let mut chat = model.chat().unwrap();
+    let mut answer = chat.say(long_text(), &options).unwrap();
+    assert!(answer.prefill().unwrap() > 0);
+    drop(answer);
+    let mut again = model.chat().unwrap();
+    chat.messages().iter().for_each(|message| again.push(message.clone()));
+    let [text, expected] = [&mut chat, &mut again].map(|chat| {
+        let mut answer = chat.say("And now?", &options).unwrap();
+        while answer.advance().unwrap().is_some() {}
+        answer.text().to_owned()
+    });
+    assert_eq!(text, expected);
+    assert_eq!(chat.session().tokens(), again.session().tokens());
+}

@@ -72,7 +72,8 @@ export class ChatPanel {
     const start = performance.now();
     let pieces = 0;
     try {
-      const generation = this.#chat.say(words, { signal: stop.signal, maxTokens: 512 });
+      const onPrompt = (progress) => this.#reading(answer, progress);
+      const generation = this.#chat.say(words, { signal: stop.signal, maxTokens: 512, onPrompt });
       for await (const piece of generation) {
         this.#whileAtEnd(() => answer.append(piece));
         pieces += 1;
@@ -92,10 +93,17 @@ export class ChatPanel {
       }
     } finally {
       answer.classList.remove('busy');
+      delete answer.dataset.read;
       this.#stop = null;
       this.#busy(false);
     }
     await this.facts().catch(() => {});
+  }
+
+  /** Tells how far a prompt of several batches is. */
+  #reading(answer, { done, total }) {
+    if (done > 0 && done < total) answer.dataset.read = `${Math.round((100 * done) / total)} %`;
+    else delete answer.dataset.read;
   }
 
   #speed({ generatedTokens, tokensPerSecond, secondsToFirstToken }) {

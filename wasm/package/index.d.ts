@@ -62,6 +62,8 @@ export interface Progress {
 
 export type Variant = 'relaxed-threads' | 'simd128-threads' | 'relaxed' | 'simd128';
 
+export type KvType = 'f16' | 'int8';
+
 export interface LoadOptions {
   /** Called at most ten times a second, and at the end. */
   onProgress?: (progress: Progress) => void;
@@ -73,6 +75,10 @@ export interface LoadOptions {
    * folder and `false` is the default.
    */
   cache?: boolean | 'required' | 'refresh' | { folder: string };
+  /** How keys and values are kept: `int8` takes half the memory of `f16`, the default, for a small loss. */
+  kv?: KvType;
+  /** Most tokens of a text or a conversation; the default, and the most in any case, is the model's own. */
+  context?: number;
   /** Aborts loading; everything is freed. */
   signal?: AbortSignal;
   /** Forces a build of the engine instead of the best one. */
@@ -94,8 +100,16 @@ export interface GenerateOptions {
   seed?: number;
   /** Texts that end the answer; they are not part of it. */
   stop?: string | string[];
-  /** Stops between two tokens; the iterator throws the signal's reason. */
+  /** Called while the prompt is read: at the start, after each batch of a few hundred tokens, and at the end. */
+  onPrompt?: (progress: PromptProgress) => void;
+  /** Stops between two tokens, or two batches of the prompt; the iterator throws the signal's reason. */
   signal?: AbortSignal;
+}
+
+/** Tokens of the prompt; with a chat, only of what is new. */
+export interface PromptProgress {
+  done: number;
+  total: number;
 }
 
 export interface GenerationStats {
@@ -140,7 +154,10 @@ export interface ModelInfo {
   layers: number;
   hiddenSize: number;
   vocabSize: number;
+  /** Most tokens of a text or a conversation, as loaded. */
   contextLength: number;
+  /** How keys and values are kept; missing in models that make vectors. */
+  kv?: KvType;
   /** Tokens of a text that `embed` takes in whole. */
   embeddingTokens: number;
   /** Bytes of weights that are read for each generated token. */
@@ -163,7 +180,7 @@ export interface ModelInfo {
 
 export interface Model {
   generate(prompt: string, options?: GenerateOptions): Generation;
-  /** `context` is the most tokens a conversation may have; the default is the model's own. */
+  /** `context` is the most tokens the conversation may have; the default, and the most, is what the model was loaded for. */
   chat(options?: { system?: string; context?: number }): Chat;
   embed(text: string, options?: { signal?: AbortSignal }): Promise<Float32Array>;
   embed(texts: Iterable<string>, options?: { signal?: AbortSignal }): Promise<Float32Array[]>;

@@ -1,7 +1,7 @@
 //! A model file on its way into the module's memory.
 
 use js_sys::Error;
-use kinglet::ModelOptions;
+use kinglet::{ModelOptions, SessionOptions};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::{Model, error};
@@ -50,10 +50,22 @@ impl Download {
     }
 
     /// Opens the model, once all of it is verified. More than one thread needs `initThreadPool`
-    /// with at least `threads - 1` before.
-    pub fn finish(self, threads: usize) -> Result<Model, Error> {
+    /// with at least `threads - 1` before. `kv` is how sessions keep keys and values, `f16` (the
+    /// default) or `int8`; `context` is the most tokens of one.
+    pub fn finish(
+        self,
+        threads: usize,
+        kv: Option<String>,
+        context: Option<usize>,
+    ) -> Result<Model, Error> {
+        let mut sessions = SessionOptions::default();
+        if let Some(kv) = kv {
+            sessions.kv = kv.parse().map_err(|kv: kinglet::Error| error::from(kv))?;
+        }
+        sessions.context_length = context;
         let file = self.0.finish().map_err(error::from)?;
         let options = ModelOptions::default().threads(threads).global_pool(true);
-        Ok(Model::new(kinglet::Model::from_file(file, &options).map_err(error::from)?))
+        let model = kinglet::Model::from_file(file, &options).map_err(error::from)?;
+        Ok(Model::new(model, sessions))
     }
 }

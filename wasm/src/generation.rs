@@ -9,8 +9,8 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::error;
 
-/// An answer in the making: call `next` until it gives `undefined`, then `free`. Beginning
-/// another one in the same chat, or with the same model, ends it.
+/// An answer in the making: call `prefill` until it gives 0 and `next` until it gives `undefined`,
+/// then `free`. Beginning another one in the same chat, or with the same model, ends it.
 #[wasm_bindgen]
 pub struct Generation(Source);
 
@@ -38,8 +38,18 @@ impl Generation {
 
 #[wasm_bindgen]
 impl Generation {
-    /// The next piece of text, `undefined` at the end. The first call runs the prompt. Pieces are
-    /// empty while a character or a stop text is incomplete.
+    /// Computes the next batch of the prompt and gives the number of its tokens that are still
+    /// due. Call it until that is 0, and look for messages in between.
+    pub fn prefill(&mut self) -> Result<usize, Error> {
+        let due = match &mut self.0 {
+            Source::Text { session, state } => state.prefill(&mut session.borrow_mut()),
+            Source::Chat { chat, answer } => answer.prefill(&mut chat.borrow_mut()),
+        };
+        due.map_err(error::from)
+    }
+
+    /// The next piece of text, `undefined` at the end. Computes what is due of the prompt. Pieces
+    /// are empty while a character or a stop text is incomplete.
     #[allow(clippy::should_implement_trait, reason = "the name is JavaScript's")]
     pub fn next(&mut self) -> Result<Option<String>, Error> {
         let piece = match &mut self.0 {

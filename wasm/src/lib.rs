@@ -6,7 +6,8 @@
 //!   .pointer(): number                           where the file lies in the module's memory;
 //!                                                received bytes go to pointer() + offset
 //!   .verify(received: number): number            checks what is complete; bytes known to be right
-//!   .finish(threads: number): Model              consumes the download
+//!   .finish(threads: number, kv?: string, context?: number): Model
+//!                                                consumes the download
 //! Model
 //!   .info(): ModelInfo
 //!   .generate(prompt: string, options?: GenerateOptions): Generation
@@ -17,6 +18,7 @@
 //!   .setSystem(text: string), .push(role: string, content: string), .reset()
 //!   .messages(): { role: string, content: string }[]
 //! Generation
+//!   .prefill(): number                           reads a batch of the prompt; its tokens still due
 //!   .next(): string | undefined                  a piece, perhaps empty; undefined at the end
 //!   .finishReason: "eos" | "stop" | "max-tokens" | "context-full" | "cancelled" | undefined
 //!   .promptTokens, .generatedTokens: number

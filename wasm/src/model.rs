@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use js_sys::{Array, Error, Float32Array, Object};
-use kinglet::Session;
+use kinglet::{Session, SessionOptions};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
 use crate::options::{self, JsOptions};
@@ -21,8 +21,10 @@ export interface ModelInfo {
   layers: number;
   hiddenSize: number;
   vocabSize: number;
-  /** Tokens. */
+  /** Most tokens of a session. */
   contextLength: number;
+  /** How sessions keep keys and values; only where there are any. */
+  kv?: "f16" | "int8";
   /** Tokens of a text that `embed` takes in whole. */
   embeddingTokens: number;
   fileBytes: number;
@@ -38,13 +40,21 @@ export interface ModelInfo {
 #[wasm_bindgen]
 pub struct Model {
     model: kinglet::Model,
+    /// How sessions begin.
+    sessions: SessionOptions,
     /// The session of `generate`, made when it is first used.
     session: Option<Rc<RefCell<Session>>>,
 }
 
 impl Model {
-    pub(crate) fn new(model: kinglet::Model) -> Self {
-        Self { model, session: None }
+    pub(crate) fn new(model: kinglet::Model, sessions: SessionOptions) -> Self {
+        Self { model, sessions, session: None }
+    }
+
+    /// Most tokens of a session.
+    fn context_length(&self) -> usize {
+        let longest = self.model.context_length();
+        self.sessions.context_length.map_or(longest, |n| n.min(longest))
     }
 }
 
@@ -67,7 +77,10 @@ impl Model {
         set("layers", count(spec.stacks.iter().map(|stack| stack.layers.len()).sum()));
         set("hiddenSize", count(spec.stacks.first().map_or(0, |stack| stack.hidden_size)));
         set("vocabSize", count(model.vocab_size()));
-        set("contextLength", count(model.context_length()));
+        set("contextLength", count(self.context_length()));
+        if model.is_generative() {
+            set("kv", self.sessions.kv.to_string().into());
+        }
         set("embeddingTokens", count(model.embedding_tokens()));
         set("fileBytes", JsValue::from(model.file().file_len() as f64));
         set("bytesPerToken", count(model.bytes_per_token()));
@@ -81,17 +94,23 @@ impl Model {
         let options = options::read(&options)?;
         let session = match &self.session {
             Some(session) => Rc::clone(session),
-            None => Rc::new(RefCell::new(self.model.session().map_err(error::from)?)),
+            None => {
+                let session = self.model.session_with(&self.sessions).map_err(error::from)?;
+                Rc::new(RefCell::new(session))
+            }
         };
         let state = session.borrow_mut().restart(prompt, &options).map_err(error::from)?;
         self.session = Some(Rc::clone(&session));
         Ok(Generation::of_text(session, state))
     }
 
-    /// A conversation of at most `context_length` tokens.
+    /// A conversation of at most `context_length` tokens, and no more than the model was loaded
+    /// for.
     pub fn chat(&self, context_length: Option<usize>) -> Result<Chat, Error> {
-        let context_length = context_length.unwrap_or(self.model.context_length());
-        let session = self.model.session_with_context(context_length).map_err(error::from)?;
+        let longest = self.context_length();
+        let context_length = context_length.map_or(longest, |n| n.min(longest));
+        let options = self.sessions.clone().context_length(context_length);
+        let session = self.model.session_with(&options).map_err(error::from)?;
         Ok(Chat::new(kinglet::Chat::new(session).map_err(error::from)?))
     }
 

@@ -65,6 +65,18 @@ test('an answer can be stopped, with the button and with Escape, and the talk go
   await page.waitForFunction(() => document.querySelectorAll('.message').length === 0);
 });
 
+test('a long message tells how far it is read', async () => {
+  const words = page.getByRole('textbox', { name: 'Your message' });
+  await words.fill('All work and no play makes Jack a dull boy. '.repeat(150));
+  await words.press('Enter');
+  await page.locator('.message[data-read$="%"]').waitFor();
+  await picture('reading-light');
+  await button('Stop').click();
+  await button('Send').waitFor();
+  await button('New chat').click();
+  await page.waitForFunction(() => document.querySelectorAll('.message').length === 0);
+});
+
 test('search finds what is meant', async () => {
   await page.getByRole('tab', { name: 'Chat' }).press('ArrowRight');
   await page.getByRole('button', { name: /Load the model/ }).last().click();

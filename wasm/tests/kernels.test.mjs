@@ -13,12 +13,6 @@ const program = process.env.KINGLET_TEST_PROGRAM
   ?? new URL('../../target/wasm/kernel-tests.wasm', import.meta.url);
 const sets = process.env.KINGLET_TEST_ISA ?? 'simd128,scalar';
 
-/** Tests whose bounds presume fused multiply-add, which WebAssembly lacks. */
-const excluded = [
-  'activations_are_within_their_bounds', 'exp_is_within_its_bound',
-  'vector_arithmetic_is_exactly_rounded',
-];
-
 /** A page that can fetch the program and the shim. */
 async function serve() {
   const files = {
@@ -41,13 +35,12 @@ test('every kernel set gives the bits of the scalar one', async () => {
   try {
     const page = await browser.context.newPage();
     await page.goto(`http://127.0.0.1:${server.address().port}/`);
-    const { end, output } = await page.evaluate(async ({ sets, excluded }) => {
+    const { end, output } = await page.evaluate(async (sets) => {
       const { runProgram } = await import('/wasi.mjs');
       const bytes = await (await fetch('/program.wasm')).arrayBuffer();
-      const skipped = excluded.flatMap((name) => ['--skip', name]);
-      const args = ['kinglet', 'kernels::', '--test-threads=1', '--nocapture', ...skipped];
+      const args = ['kinglet', 'kernels::', '--test-threads=1', '--nocapture'];
       return runProgram(bytes, args, { KINGLET_TEST_ISA: sets });
-    }, { sets, excluded });
+    }, sets);
     console.log(output);
     assert.equal(end, 0);
     const passed = Number(/(\d+) passed; 0 failed/.exec(output)?.[1]);

@@ -67,6 +67,29 @@ test('errors have codes, and stopping works', async () => {
   await assert.rejects(waiting, { code: 'disposed' });
 });
 
+test('a prompt that is given up leaves the worker free, with keys and values of either type', async () => {
+  for (const kv of ['f16', 'int8']) {
+    const model = await Kinglet.load(smollm, { threads: 1, kv, context: 2048 });
+    const long = 'All work and no play makes Jack a dull boy. '.repeat(150);
+    const stop = new AbortController();
+    const waiting = model.generate(long, { signal: stop.signal }).text();
+    const start = performance.now();
+    setTimeout(() => stop.abort(), 50);
+    await assert.rejects(waiting, { name: 'AbortError' });
+    assert.ok((await model.generate(PROMPT, { maxTokens: 3 }).text()).length > 0);
+    const free = performance.now() - start;
+    const begun = performance.now();
+    const whole = model.generate(long, { maxTokens: 1 });
+    await whole.text();
+    const reading = performance.now() - begun;
+    assert.ok(whole.stats.promptTokens > 1500);
+    assert.ok(free < reading / 2, `${free} ms, ${reading} ms for a whole prompt`);
+    const { kv: used, contextLength } = await model.info();
+    assert.deepEqual([used, contextLength], [kv, 2048]);
+    await model.dispose();
+  }
+});
+
 test('an idle model keeps no program from ending', async () => {
   const { spawnSync } = await import('node:child_process');
   const index = new URL('../package/dist/node.js', import.meta.url).href;

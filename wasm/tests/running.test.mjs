@@ -132,21 +132,87 @@ test('stopping leaves the model and the conversation usable', async () => {
   assert.ok(found.again.length > 0);
 });
 
-test('a long prompt is given up at once, and the model goes on', async () => {
-  const { milliseconds, text } = await page.evaluate(async (prompt) => {
-    const stop = new AbortController();
-    const long = 'All work and no play makes Jack a dull boy. '.repeat(100);
-    const stopped = failure(model.generate(long, { signal: stop.signal }).text());
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    const start = performance.now();
-    stop.abort();
-    await stopped;
-    const milliseconds = performance.now() - start;
-    const text = await model.generate(prompt, { temperature: 0, maxTokens: 24 }).text();
-    return { milliseconds, text };
+test('a long prompt is given up within a batch, and the model goes on', async () => {
+  const found = await page.evaluate(async (prompt) => {
+    const long = 'All work and no play makes Jack a dull boy. '.repeat(160);
+    const seconds = async (action) => {
+      const start = performance.now();
+      await action();
+      return (performance.now() - start) / 1000;
+    };
+    /** Stops an answer when the first batch of its prompt has been read. */
+    const stopped = (say) => new Promise((resolve) => {
+      const stop = new AbortController();
+      const onPrompt = ({ done }) => {
+        if (done === 0) return;
+        stop.abort();
+        resolve(end);
+      };
+      const end = failure(say({ signal: stop.signal, onPrompt }).text());
+    });
+    const progress = [];
+    const whole = model.generate(long, { maxTokens: 1, onPrompt: (each) => progress.push(each) });
+    const reading = await seconds(() => whole.text());
+
+    const other = `Note: ${long}`;
+    const error = await stopped((options) => model.generate(other, options));
+    let text;
+    const next = await seconds(async () => {
+      text = await model.generate(prompt, { temperature: 0, maxTokens: 24 }).text();
+    });
+    await stopped((options) => model.generate(other, options));
+    const again = model.generate(other, { maxTokens: 1 });
+    await again.text();
+
+    const chat = model.chat();
+    const heard = await stopped((options) => chat.say(long, options));
+    const answer = chat.say('Go on.', { maxTokens: 4 });
+    await answer.text();
+    const messages = (await chat.messages()).map(({ role }) => role);
+    await chat.dispose();
+    return {
+      progress, promptTokens: whole.stats.promptTokens, again: again.stats.promptTokens,
+      goesOn: answer.stats.promptTokens, reading, next, error, heard, text, messages,
+    };
   }, PROMPT);
-  assert.ok(milliseconds < 1000, `${milliseconds} ms`);
-  assert.equal(text.trim(), native.text.trim());
+  const { progress, promptTokens: total } = found;
+  assert.ok(total > 1500, `${total}`);
+  assert.deepEqual(progress[0], { done: 0, total });
+  assert.deepEqual(progress.at(-1), { done: total, total });
+  assert.deepEqual(progress, progress.toSorted((a, b) => a.done - b.done));
+  assert.ok(progress.length > 5, `${progress.length} reports`);
+  assert.equal(found.error.name, 'AbortError');
+  assert.equal(found.heard.name, 'AbortError');
+  assert.equal(found.text.trim(), native.text.trim());
+  // Six sevenths of the prompt were still to be read.
+  assert.ok(found.next < found.reading / 2, `${found.next} s, ${found.reading} s for a whole prompt`);
+  // What was read of a prompt that was given up is kept.
+  assert.ok(found.again < total - 200, `${found.again} of ${total}`);
+  assert.ok(found.goesOn < total - 200, `${found.goesOn} of ${total}`);
+  assert.deepEqual(found.messages, ['user', 'assistant', 'user', 'assistant']);
+});
+
+test('the context and the type of keys and values can be chosen', async () => {
+  const found = await page.evaluate(async ([url, prompt]) => {
+    const small = await Kinglet.load(url, { kv: 'int8', context: 40, threads: 1 });
+    const { kv, contextLength } = await small.info();
+    const text = await small.generate(prompt, { temperature: 0 }).text();
+    const long = 'word '.repeat(60);
+    const codes = [(await failure(small.generate(long).text())).code];
+    for (const context of [undefined, 4000]) codes.push((await failure(small.chat({ context }).say(long).text())).code);
+    await small.dispose();
+    for (const options of [{ kv: 'f32' }, { kv: 8 }, { context: 0 }, { context: 1.5 }]) {
+      codes.push((await failure(Kinglet.load(url, options))).code);
+    }
+    const usual = await model.info();
+    return { kv, contextLength, text, codes, usual };
+  }, [SMOLLM, PROMPT]);
+  assert.equal(found.kv, 'int8');
+  assert.equal(found.contextLength, 40);
+  assert.equal(found.usual.kv, 'f16');
+  assert.ok(found.usual.contextLength >= 2048);
+  assert.ok(found.text.length > 20);
+  assert.deepEqual(found.codes, [...new Array(3).fill('context-full'), ...new Array(4).fill('invalid-option')]);
 });
 
 test('options are checked, stop texts and seeds work', async () => {

@@ -9,9 +9,16 @@ export async function everything(file: File): Promise<ModelInfo> {
     threads: 2,
     cache: 'required',
     variant: 'relaxed-threads',
+    kv: 'int8',
+    context: 2048,
     signal: stop.signal,
   });
-  for await (const piece of model.generate('Hello', { maxTokens: 5, stop: 'x', seed: 1 })) {
+  for await (const piece of model.generate('Hello', {
+    maxTokens: 5,
+    stop: 'x',
+    seed: 1,
+    onPrompt: ({ done, total }) => done / total,
+  })) {
     piece.toUpperCase();
   }
   const chat = model.chat({ system: 'Be brief.' });

@@ -32,5 +32,6 @@ export async function embedding({ threads, texts, repeats }) {
     for (let i = 0; i < repeats; i++) await model.embed(text);
     times.push((performance.now() - start) / repeats);
   }
-  return { firstVector, times };
+  const { kernelSet } = await model.info();
+  return { firstVector, times, kernelSet };
 }

@@ -1,7 +1,7 @@
 import { env, pipeline } from '/transformers/transformers.min.js';
 
-/** As kinglet.js, with onnxruntime in WebAssembly. */
-export async function embedding({ threads, texts, repeats }) {
+/** As kinglet.js, with onnxruntime in WebAssembly; `model` is a folder of the neighbours' models. */
+export async function embedding({ threads, texts, repeats, model }) {
   const start = performance.now();
   env.allowRemoteModels = false;
   env.allowLocalModels = true;
@@ -9,7 +9,7 @@ export async function embedding({ threads, texts, repeats }) {
   env.localModelPath = '/peers/';
   env.backends.onnx.wasm.wasmPaths = '/ort/';
   env.backends.onnx.wasm.numThreads = threads;
-  const extract = await pipeline('feature-extraction', 'minilm', { dtype: 'q8', device: 'wasm' });
+  const extract = await pipeline('feature-extraction', model, { dtype: 'q8', device: 'wasm' });
   const embed = (text) => extract(text, { pooling: 'mean', normalize: true });
   await embed(texts[0]);
   const firstVector = performance.now() - start;

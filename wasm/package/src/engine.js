@@ -50,7 +50,7 @@ export class Engine {
     }
   }
 
-  async $load({ source, threads, cache, variant, retries, files }, signal, emit) {
+  async $load({ source, threads, cache, variant, retries, kv, context, files }, signal, emit) {
     const start = performance.now();
     const from = await openSource(source);
     const progress = new Progress(emit);
@@ -74,7 +74,7 @@ export class Engine {
     const { assembly, fromStore } = loaded;
     const error = assembly.storeError ?? storeError;
     if (error && cache === 'required') throw error;
-    this.#model = assembly.finish(this.#facts.threads);
+    this.#model = assembly.finish(this.#facts.threads, kv, context);
     const stored = store !== null && error === null;
     this.#facts = {
       ...this.#facts, stored, fromStore, storeError: error?.message ?? null,
@@ -116,6 +116,7 @@ export class Engine {
     const generation = speaker ? speaker.say(content, options) : this.#model.generate(prompt, options);
     let first = 0;
     try {
+      await this.#prefill(generation, signal, emit);
       for (let piece; (piece = generation.next()) !== undefined; ) {
         if (generation.generatedTokens > 0) first ||= performance.now();
         if (piece !== '') emit(piece);
@@ -135,6 +136,19 @@ export class Engine {
     } finally {
       generation.free();
     }
+  }
+
+  /** Reads the prompt, and lets messages in after each batch. */
+  async #prefill(generation, signal, emit) {
+    const total = generation.promptTokens;
+    let due = total;
+    while (due > 0) {
+      emit({ done: total - due, total });
+      due = generation.prefill();
+      await this.#host.tick();
+      signal.throwIfAborted();
+    }
+    emit({ done: total, total });
   }
 
   async $embed({ texts }, signal) {

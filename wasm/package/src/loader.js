@@ -91,10 +91,10 @@ class Assembly {
   }
 
   /** The model; the memory is its own from now on. */
-  finish(threads) {
+  finish(threads, kv, context) {
     const download = this.#download;
     this.#download = null;
-    return download.finish(threads);
+    return download.finish(threads, kv, context);
   }
 
   #begin() {

@@ -7,10 +7,14 @@ const disposed = (what) => new KingletError('disposed', `the ${what} has been di
 
 /** Loads a model; `platform` brings workers and the package's files. See `index.d.ts`. */
 export async function load(platform, source, options = {}) {
-  const { onProgress, signal, threads, cache = true, variant, retries = 5 } = options;
+  const { onProgress, signal, threads, cache = true, variant, retries = 5, kv, context } = options;
   checkCount('threads', threads);
+  checkCount('context', context);
+  if (kv !== undefined && kv !== 'f16' && kv !== 'int8') {
+    throw new KingletError('invalid-option', `kv is ${kv}, but must be f16 or int8`);
+  }
   signal?.throwIfAborted();
-  const settings = { threads, cache, variant, retries };
+  const settings = { threads, cache, variant, retries, kv, context };
   const from = platform.source(source);
   const link = new Link(platform.startWorker());
   try {
@@ -118,9 +122,9 @@ export class Generation {
   #stop = new AbortController();
 
   constructor(link, args, options) {
-    const { signal, ...settings } = options;
+    const { signal, onPrompt, ...settings } = options;
     const any = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal;
-    const onEvent = (piece) => this.#push(piece);
+    const onEvent = (event) => (typeof event === 'string' ? this.#push(event) : onPrompt?.(event));
     const request = { ...args, options: checkOptions(settings) };
     link.call('generate', request, { signal: any, onEvent }).then(
       (stats) => {

@@ -6,8 +6,8 @@ use kinglet_formats::spec::Activation;
 /// Applies `kind` in place.
 ///
 /// With `u` = 2^-24 (one rounding) and `e` = the natural logarithm of x over the result, the
-/// relative errors are within: SiLU 5 u, GELU 7 u, GELU by tanh (5 + 5 e) u, quick GELU (5 + 2 e)
-/// u. The last two grow in the far negative tail, where the argument of exp is large and so is
+/// relative errors are within: SiLU 5 u, GELU 7 u ((9 + e) u where `fma` rounds twice), GELU by
+/// tanh (5 + 5 e) u, quick GELU (5 + 2 e) u. The last two grow in the far negative tail, where the argument of exp is large and so is
 /// the effect of its own rounding; the results there are next to nothing.
 #[inline(always)]
 pub(in crate::kernels) fn activate(kind: Activation, x: &mut [f32]) {
@@ -36,6 +36,7 @@ fn map(x: &mut [f32], f: impl Fn(f32) -> f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::elementwise::FUSED;
 
     /// Complementary error function for `z >= 0` in f64: a series below 2, a continued fraction
     /// above.
@@ -103,7 +104,15 @@ mod tests {
     #[test]
     fn activations_are_within_their_bounds() {
         check(Activation::Silu, 5.0 * ROUNDING, 0.0);
-        check(Activation::Gelu, 7.0 * ROUNDING, 0.0);
+        if FUSED {
+            check(Activation::Gelu, 7.0 * ROUNDING, 0.0);
+        } else {
+            // The rounding of x^2 / 2, which `lost` no longer mends, is that many roundings of
+            // the result; the exponent is larger than x^2 / 2. The products of the polynomial and
+            // of t together are off by 2.5 roundings at most (at x = 0), those in exp by 0.1; the
+            // one of `lost` is exact instead, which saves one.
+            check(Activation::Gelu, 9.0 * ROUNDING, ROUNDING);
+        }
         // The argument of exp has four roundings of its own, and two of its constants.
         check(Activation::GeluTanh, 5.0 * ROUNDING, 5.0 * ROUNDING);
         check(Activation::QuickGelu, 5.0 * ROUNDING, 2.0 * ROUNDING);

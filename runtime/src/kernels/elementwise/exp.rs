@@ -17,7 +17,10 @@ const LN2_LOW: f32 = -2.121_944_4e-4;
 const EXP: [f32; 5] = [0.499_999_94, 0.166_665_2, 0.041_668_393, 0.008_368_781, 0.001_381_446_5];
 
 /// `exp(x)` within 1.1 ulp, subnormal results within half the smallest subnormal more;
-/// NaN gives NaN.
+/// NaN gives NaN. Where `fma` rounds twice, its products add less than 0.06 ulp to an error that
+/// is below 1.04 ulp: in `r` half an ulp of `n LN2_LOW < 2^-5`, in the last one half an ulp of
+/// `r^2 q < 2^-4` (below 2^-3 where the result's ulp is twice as large); the others are multiplied
+/// by `r^2 < 1/8`.
 ///
 /// `x = n ln 2 + r`, and `2^n` is multiplied in two steps, so that both halves are normal numbers
 /// and subnormal results and infinity come out of the last multiplication by themselves.

@@ -19,10 +19,13 @@ pub(super) use vector::{add, mul, rotate_half, scale, scale_add};
 /// Partial sums of a reduction: two AVX-512 registers, so that two additions are in flight.
 const LANES: usize = 32;
 
-/// `a * b + c`, rounded once; WebAssembly has no such instruction and rounds twice.
+/// Whether [`fma`] rounds once; WebAssembly has no such instruction and rounds twice.
+pub(super) const FUSED: bool = !cfg!(target_family = "wasm");
+
+/// `a * b + c`, see [`FUSED`].
 #[inline(always)]
 pub(super) fn fma(a: f32, b: f32, c: f32) -> f32 {
-    if cfg!(target_family = "wasm") { a * b + c } else { a.mul_add(b, c) }
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
 /// Sum of the partial sums: halves are added until one lane is left.

@@ -2,6 +2,7 @@
 
 use super::{Random, assert_same, scalar, vector_sets};
 use crate::kernels::Kernels;
+use crate::kernels::elementwise::FUSED;
 use kinglet_formats::spec::Activation;
 
 /// Lengths around the widths of lanes and blocks.
@@ -92,8 +93,10 @@ fn vector_arithmetic_is_exactly_rounded() {
             check("mul", &|x| (set.mul)(x, &y), &|x, y| x * y);
             check("add", &|x| (set.add)(x, &y), &|x, y| x + y);
             check("scale", &|x| (set.scale)(x, 0.3), &|x, _| x * f64::from(0.3f32));
-            // The values are multiples of 2^-23, so that x * 0.75 + y is exact in f64.
-            check("scale_add", &|x| (set.scale_add)(x, 0.75, &y), &|x, y| x * 0.75 + y);
+            // The values are multiples of 2^-23, so that x * 0.75 + y is exact in f64. Where the
+            // product is rounded too, its rounding from f64 is the one of f32.
+            let product = |x: f64| if FUSED { x * 0.75 } else { f64::from((x * 0.75) as f32) };
+            check("scale_add", &|x| (set.scale_add)(x, 0.75, &y), &|x, y| product(x) + y);
         }
     }
 }
