@@ -10,8 +10,11 @@ use crate::kernels::{F16Panels, FloatRows, I8Panels, Kernels, PANEL_ROWS, Quanti
 use crate::memory::Room;
 use crate::team::{ColumnBlock, Columns, Crew};
 
-/// Tokens in a tile of a batched product.
-pub(crate) const TILE_TOKENS: usize = 64;
+/// Tokens in a tile of a batched product: as many as keep all threads busy, as some kernels prepare
+/// the weights once for each tile.
+const TILE_TOKENS: [usize; 2] = [128, 64];
+/// Tiles for each thread of a batched product, so that none waits long for the last.
+const TILES_PER_THREAD: usize = 8;
 /// Columns in a tile of a batched product.
 const TILE_COLS: usize = 64;
 /// Work items of a product with few tokens, for each thread: long runs, as memory is read fastest
@@ -136,7 +139,7 @@ impl Linears {
         finish: impl Fn(&mut TileMut<'_>) + Sync,
     ) {
         let ops = ctx.ops;
-        let (columns, tile_tokens) = self.tiling(input.m);
+        let (columns, tile_tokens) = self.tiling(input.m, ctx.crew.n_threads());
         ctx.crew.tiles(scratch, out, tile_tokens, columns, |_, row, block, mut out| {
             product(ops, &self.parts[block.part], input, row, block, &mut out);
             finish(&mut out);
@@ -163,7 +166,7 @@ impl Linears {
         out: &mut [f32],
     ) {
         let ops = ctx.ops;
-        let (columns, tile_tokens) = self.tiling(input.m);
+        let (columns, tile_tokens) = self.tiling(input.m, ctx.crew.n_threads());
         ctx.crew.tiles(scratch, out, tile_tokens, columns, |scratch, row, block, mut out| {
             let mut tile = scratch.tile(out.rows(), out.cols());
             product(ops, &self.parts[block.part], input, row, block, &mut tile);
@@ -173,8 +176,15 @@ impl Linears {
         });
     }
 
-    fn tiling(&self, m: usize) -> (&Columns, usize) {
-        if m <= FEW_TOKENS { (&self.few, m.max(1)) } else { (&self.many, TILE_TOKENS) }
+    /// Blocks of columns and tokens in a tile for `m` tokens.
+    fn tiling(&self, m: usize, n_threads: usize) -> (&Columns, usize) {
+        if m <= FEW_TOKENS {
+            return (&self.few, m.max(1));
+        }
+        let [large, small] = TILE_TOKENS;
+        let n_tiles = m.div_ceil(large) * self.many.n_blocks();
+        let tokens = if n_tiles >= TILES_PER_THREAD * n_threads { large } else { small };
+        (&self.many, tokens)
     }
 }
 
@@ -204,7 +214,7 @@ impl PairedLinears {
         combine: impl Fn(&mut [f32], &[f32]) + Sync,
     ) {
         let ops = ctx.ops;
-        let (columns, tile_tokens) = self.first.tiling(input.m);
+        let (columns, tile_tokens) = self.first.tiling(input.m, ctx.crew.n_threads());
         ctx.crew.tiles(scratch, out, tile_tokens, columns, |scratch, row, block, mut out| {
             product(ops, &self.first.parts[0], input, row, block, &mut out);
             let mut tile = scratch.tile(out.rows(), out.cols());
@@ -250,7 +260,7 @@ impl WorkerScratch {
     /// Room for the largest tile of any product.
     pub(crate) fn new(attention: AttentionScratch, room: &mut Room) -> Result<Self, Error> {
         let few = FEW_TOKENS * MAX_ITEM_PANELS * PANEL_ROWS;
-        let many = TILE_TOKENS * TILE_COLS;
+        let many = TILE_TOKENS[0] * TILE_COLS;
         Ok(Self { tile: room.zeroed(few.max(many))?, attention })
     }
 

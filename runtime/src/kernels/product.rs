@@ -123,8 +123,7 @@ impl F16Product {
 
 fn token_blocks(m: usize, tile: usize, token_bytes: usize) -> impl Iterator<Item = Range<usize>> {
     let tiles = BLOCK_BYTES.checked_div(token_bytes.saturating_mul(tile)).unwrap_or(1).max(1);
-    let block = tiles * tile;
-    (0..m).step_by(block).map(move |start| start..(start + block).min(m))
+    balanced(0..m.div_ceil(tile), tiles).map(move |t| t.start * tile..(t.end * tile).min(m))
 }
 
 /// Cuts a range into pieces of at most `limit` that differ by one at most: 9 in tiles of up to 8

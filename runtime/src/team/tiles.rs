@@ -180,6 +180,11 @@ impl Columns {
         Self { width, blocks }
     }
 
+    /// Number of blocks.
+    pub(crate) fn n_blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
     /// Columns in all parts together.
     pub(crate) fn width(&self) -> usize {
         self.width

@@ -14,8 +14,8 @@ use std::ops::Range;
 /// Tokens of a tile: 12 sums, 2 registers of weights, a broadcast and its product.
 const TOKENS: usize = 6;
 
-/// k of a stretch; with two panels 16 KiB of widened weights, half a first-level cache.
-const STRETCH: usize = 512;
+/// k of a stretch; with two panels 18 KiB of widened weights, a good half of a first-level cache.
+const STRETCH: usize = 576;
 
 /// Widened weights `[k / 2][P panels][8 rows][2 k]`, pairs of k in the order of the activations.
 #[repr(align(64))]
