@@ -7,8 +7,9 @@ use kinglet_formats::spec::Activation;
 ///
 /// With `u` = 2^-24 (one rounding) and `e` = the natural logarithm of x over the result, the
 /// relative errors are within: SiLU 5 u, GELU 7 u ((9 + e) u where `fma` rounds twice), GELU by
-/// tanh (5 + 5 e) u, quick GELU (5 + 2 e) u. The last two grow in the far negative tail, where the argument of exp is large and so is
-/// the effect of its own rounding; the results there are next to nothing.
+/// tanh (5 + 5 e) u, quick GELU (5 + 2 e) u. The last two grow in the far negative tail, where the
+/// argument of exp is large and so is the effect of its own rounding; the results there are next
+/// to nothing.
 #[inline(always)]
 pub(in crate::kernels) fn activate(kind: Activation, x: &mut [f32]) {
     match kind {
