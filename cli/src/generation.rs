@@ -90,8 +90,8 @@ pub(crate) struct Statistics {
     peak_memory_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     private_memory_bytes: Option<u64>,
-    /// The memory plan for the tokens held at the end, without the program itself.
-    planned_memory_bytes: usize,
+    /// The memory plan for the tokens held at the end, with the program itself.
+    planned_memory_bytes: u64,
 }
 
 impl Statistics {
@@ -101,7 +101,8 @@ impl Statistics {
         let decode_tok_s = per_second(after_first, measured.decode);
         let memory = memory::measure();
         let tokens = measured.prompt_tokens + measured.generated_tokens;
-        let planned_memory_bytes = model.memory_plan(tokens).map_or(0, |plan| plan.total());
+        let plan = model.memory_plan(tokens).map_or(0, |plan| plan.total() as u64);
+        let planned_memory_bytes = plan + memory::program();
         Self {
             prompt_tokens: measured.prompt_tokens,
             prefill_tok_s: per_second(measured.prompt_tokens as f64, measured.prefill),
@@ -134,7 +135,7 @@ impl Statistics {
         );
         let memory = match memory::describe() {
             text if text.is_empty() => text,
-            text => format!("{text}, planned {}", units::bytes(self.planned_memory_bytes as u64)),
+            text => format!("{text}, planned {}", units::bytes(self.planned_memory_bytes)),
         };
         for part in [memory, remark(self.finish).to_owned()] {
             if !part.is_empty() {

@@ -1,6 +1,11 @@
 //! What the process takes of the machine's memory, as the kernel counts it.
 
+use std::sync::OnceLock;
+
 use crate::units;
+
+/// Most that the program took before there was a model, in bytes.
+static PROGRAM: OnceLock<u64> = OnceLock::new();
 
 /// Memory of this process in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +28,18 @@ fn parse(status: &str) -> Option<Memory> {
         kilobytes.trim().parse::<u64>().ok()?.checked_mul(1024)
     };
     Some(Memory { peak: field("VmHWM")?, private: field("RssAnon")? })
+}
+
+/// Remembers what the program takes by itself; to be called at its start.
+pub(crate) fn remember_program() {
+    if let Some(memory) = measure() {
+        PROGRAM.get_or_init(|| memory.peak);
+    }
+}
+
+/// What was remembered, 0 where the system does not tell.
+pub(crate) fn program() -> u64 {
+    PROGRAM.get().copied().unwrap_or(0)
 }
 
 /// The figures in words, empty where they are not known.

@@ -1,4 +1,5 @@
-//! A conversation over standard input: `cargo run --release --example chat -- MODEL.kinglet`
+//! A conversation over standard input:
+//! `cargo run --release -p kinglet --example chat -- MODEL.kinglet`
 #![allow(clippy::print_stdout)]
 
 use std::io::{BufRead, Write};

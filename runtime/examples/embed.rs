@@ -1,4 +1,5 @@
-//! The likeness of two texts: `cargo run --release --example embed -- MODEL.kinglet TEXT TEXT`
+//! The likeness of two texts:
+//! `cargo run --release -p kinglet --example embed -- MODEL.kinglet TEXT TEXT`
 #![allow(clippy::print_stdout)]
 
 use kinglet::Model;

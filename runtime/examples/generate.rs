@@ -1,4 +1,5 @@
-//! Continues a text: `cargo run --release --example generate -- MODEL.kinglet "Once upon a time"`
+//! Continues a text:
+//! `cargo run --release -p kinglet --example generate -- MODEL.kinglet "Once upon a time"`
 #![allow(clippy::print_stdout)]
 
 use std::io::Write;

@@ -1,5 +1,5 @@
 //! Two sessions of one model on two threads:
-//! `cargo run --release --example two_sessions -- MODEL.kinglet`
+//! `cargo run --release -p kinglet --example two_sessions -- MODEL.kinglet`
 #![allow(clippy::print_stdout)]
 
 use std::thread;
