@@ -8,7 +8,6 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::memory;
 use crate::output::say;
 use crate::verbs::{
     bench, chat, demo, embed, models, perplexity, quantize, run, show, tokenize, verify,
@@ -56,7 +55,6 @@ pub fn run() -> ExitCode {
         .map_err(|e| Failure::Usage(Box::new(e)))
         .and_then(|command| {
             interrupt::install()?;
-            memory::remember_program();
             dispatch(command.verb)
         });
     match outcome {

@@ -102,7 +102,7 @@ impl Statistics {
         let memory = memory::measure();
         let tokens = measured.prompt_tokens + measured.generated_tokens;
         let plan = model.memory_plan(tokens).map_or(0, |plan| plan.total() as u64);
-        let planned_memory_bytes = plan + memory::program();
+        let planned_memory_bytes = plan + memory::program().map_or(0, |program| program.peak);
         Self {
             prompt_tokens: measured.prompt_tokens,
             prefill_tok_s: per_second(measured.prompt_tokens as f64, measured.prefill),

@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use crate::units;
 
-/// Most that the program took before there was a model, in bytes.
-static PROGRAM: OnceLock<u64> = OnceLock::new();
+/// What the program took before there was a model, where the system tells.
+static PROGRAM: OnceLock<Option<Memory>> = OnceLock::new();
 
 /// Memory of this process in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -30,16 +30,10 @@ fn parse(status: &str) -> Option<Memory> {
     Some(Memory { peak: field("VmHWM")?, private: field("RssAnon")? })
 }
 
-/// Remembers what the program takes by itself; to be called at its start.
-pub(crate) fn remember_program() {
-    if let Some(memory) = measure() {
-        PROGRAM.get_or_init(|| memory.peak);
-    }
-}
-
-/// What was remembered, 0 where the system does not tell.
-pub(crate) fn program() -> u64 {
-    PROGRAM.get().copied().unwrap_or(0)
+/// What the program takes by itself: what it took when this was first called, which must be before
+/// a model is opened.
+pub(crate) fn program() -> Option<Memory> {
+    *PROGRAM.get_or_init(measure)
 }
 
 /// The figures in words, empty where they are not known.

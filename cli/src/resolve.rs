@@ -1,10 +1,10 @@
 //! From what a user writes as MODEL to a `.kinglet` file.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use kinglet::{Model, ModelOptions};
+use kinglet_formats::map::open_regular;
 use kinglet_quantize::WeightType;
 
 use crate::arguments::ModelArguments;
@@ -12,6 +12,7 @@ use crate::cache::Cache;
 use crate::catalog::{self, Entry, Sampling};
 use crate::conversion;
 use crate::failure::Failure;
+use crate::memory;
 
 /// What a MODEL argument means.
 pub(crate) enum Meaning {
@@ -31,10 +32,6 @@ pub(crate) fn meaning(model: &str) -> Result<Meaning, Failure> {
     let path = Path::new(model);
     match path.metadata() {
         Ok(metadata) if metadata.is_dir() => Ok(Meaning::Checkpoint(path.to_owned())),
-        // Opening a pipe would wait for its writer.
-        Ok(metadata) if !metadata.is_file() => Err(Failure::new(format!(
-            "{model}: is a device, pipe or socket; copy it to a regular file first"
-        ))),
         Ok(_) if is_kinglet(path)? => Ok(Meaning::Kinglet(path.to_owned())),
         Ok(_) => Ok(Meaning::Checkpoint(path.to_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -59,7 +56,7 @@ fn is_model(extension: &std::ffi::OsStr) -> bool {
 fn is_kinglet(path: &Path) -> Result<bool, Failure> {
     let mut start = [0; 4];
     let named = path.extension().is_some_and(|extension| extension == "kinglet");
-    let file = File::open(path).map_err(|e| Failure::from(e).during(path.display()))?;
+    let file = open_regular(path).map_err(|e| Failure::new(e.to_string()))?;
     let n = file.take(4).read(&mut start).map_err(|e| Failure::from(e).during(path.display()))?;
     Ok(named || start[..n] == *b"\x89KGL")
 }
@@ -98,6 +95,8 @@ pub(crate) fn resolve(model: &str, dtype: Option<WeightType>) -> Result<Resolved
 
 /// Opens the model that the arguments name.
 pub(crate) fn open(arguments: &ModelArguments) -> Result<(Model, Sampling), Failure> {
+    // Measured now: neither a conversion nor the model has taken memory yet.
+    memory::program();
     let name = arguments.model()?;
     let resolved = resolve(name, arguments.dtype)?;
     let mut options = ModelOptions::default();

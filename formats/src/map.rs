@@ -184,18 +184,23 @@ pub enum MapError {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// Opens a regular file that is not empty; returns it with its length.
-fn open(path: &Path) -> Result<(File, usize), MapError> {
-    let owned = || path.to_owned();
+/// Opens a regular file; anything else is an error, at once.
+pub fn open_regular(path: &Path) -> Result<File, MapError> {
     // Asked before opening: opening a pipe would wait for its writer.
     let metadata = std::fs::metadata(path).map_err(|e| from_io(path, e))?;
     if metadata.is_dir() {
-        return Err(MapError::Folder { path: owned() });
+        return Err(MapError::Folder { path: path.to_owned() });
     }
     if !metadata.is_file() {
-        return Err(MapError::NotAFile { path: owned() });
+        return Err(MapError::NotAFile { path: path.to_owned() });
     }
-    let file = File::open(path).map_err(|e| from_io(path, e))?;
+    File::open(path).map_err(|e| from_io(path, e))
+}
+
+/// Opens a regular file that is not empty; returns it with its length.
+fn open(path: &Path) -> Result<(File, usize), MapError> {
+    let owned = || path.to_owned();
+    let file = open_regular(path)?;
     let len = file.metadata().map_err(|e| from_io(path, e))?.len();
     if len == 0 {
         return Err(MapError::Empty { path: owned() });

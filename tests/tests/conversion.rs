@@ -578,6 +578,23 @@ fn lower_case_is_the_tokenizers_business() {
 }
 
 #[test]
+fn a_default_prompt_is_not_left_out() {
+    let folder = tiny::checkpoint("bert");
+    let error = |value: Value| {
+        fs::write(folder.path().join("config_sentence_transformers.json"), value.to_string())
+            .unwrap();
+        convert(folder.path(), &f16()).err().map_or(String::new(), |e| e.to_string())
+    };
+    let prompts = json!({"query": "query: ", "plain": ""});
+    for harmless in [json!(null), json!("plain")] {
+        let config = json!({"prompts": prompts, "default_prompt_name": harmless});
+        assert_eq!(error(config), "");
+    }
+    let error = error(json!({"prompts": prompts, "default_prompt_name": "query"}));
+    assert!(error.contains("default_prompt_name") && error.contains("query: "), "{error}");
+}
+
+#[test]
 fn texts_are_cut_where_the_folder_says() {
     let folder = tiny::checkpoint("bert");
     let write = |name: &str, value: Value| {

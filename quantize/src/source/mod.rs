@@ -4,12 +4,12 @@ mod folder;
 mod gguf;
 mod tokens;
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use kinglet_formats::checkpoint::Checkpoint;
+use kinglet_formats::checkpoint::{Checkpoint, CheckpointError};
 use kinglet_formats::kinglet::{General, Generation};
+use kinglet_formats::map::open_regular;
 use kinglet_formats::spec::ModelSpec;
 
 use crate::QuantizeError;
@@ -43,11 +43,6 @@ impl Source {
         let metadata = std::fs::metadata(path).map_err(|error| QuantizeError::io(path, error))?;
         let kind = if metadata.is_dir() {
             Kind::Folder(Folder::open(path)?)
-        } else if !metadata.is_file() {
-            // Opening a pipe would wait for its writer.
-            let found =
-                "it is a device, pipe or socket; copy it to a regular file first".to_owned();
-            return Err(QuantizeError::NotACheckpoint { path: path.to_owned(), found });
         } else {
             match sniff(path)? {
                 Content::Gguf => Kind::Gguf(GgufFile::open(path)?),
@@ -126,8 +121,10 @@ enum Content {
 /// Tells the kind of a file by its first bytes.
 fn sniff(path: &Path) -> Result<Content, QuantizeError> {
     let mut start = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(64).read_to_end(&mut start))
+    open_regular(path)
+        .map_err(CheckpointError::from)?
+        .take(64)
+        .read_to_end(&mut start)
         .map_err(|error| QuantizeError::io(path, error))?;
     let other = |found: &str| Ok(Content::Other(found.to_owned()));
     match start.as_slice() {

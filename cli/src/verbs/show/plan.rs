@@ -29,8 +29,7 @@ struct Description {
 }
 
 pub(super) fn show(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
-    // Measured now: the model is not there yet.
-    let program = memory::measure();
+    let program = memory::program();
     let mut options = ModelOptions::default();
     options.threads = arguments.model.threads.map(std::num::NonZeroUsize::get);
     let model =
