@@ -27,15 +27,22 @@ function load(url, options = {}) {
   return page.evaluate(
     async ([url, options]) => {
       const progress = [];
+      const told = [];
       const start = performance.now();
+      const onProgress = (state) => {
+        progress.push(state);
+        told.push(fetch(`/received/${state.loaded}`));
+      };
       try {
-        const model = await Kinglet.load(url, { ...options, onProgress: (p) => progress.push(p) });
+        const model = await Kinglet.load(url, { ...options, onProgress });
         const info = await model.info();
         await model.dispose();
         return { info, progress };
       } catch (error) {
         const { code, message, status } = error;
         return { code, message, status, typed: error instanceof KingletError, seconds: (performance.now() - start) / 1000 };
+      } finally {
+        await Promise.all(told);
       }
     },
     [url, options],

@@ -1,7 +1,8 @@
 // A server on loopback with everything the demo has, and with faults on demand.
 //
 //   /models/…                     sound
-//   /faulty/KIND/…                the same file with a fault, see `FAULTS`
+//   /faulty/KIND/AT/…             the same file with a fault, see `FAULTS`
+//   /received/BYTES               a page tells how far it is
 //   /plain/…                      pages without the headers that isolate them
 //   /kinglet-broken/KIND/…        the package with a fault, see `BREAKAGES`
 
@@ -9,6 +10,7 @@ import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 import { findModel, modelFolder, serveDemo } from '../demo/serve.mjs';
@@ -70,7 +72,7 @@ const BREAKAGES = {
     name.endsWith('-threads.js') ? text.replace(/startWorker\(receiver\)/, 'throw new Error("boom")') : text,
 };
 
-async function send({ path, response, from, size, range, etag }, { cutAt, flip } = {}) {
+async function send({ path, response, from, size, range, etag, received }, { cutAt, flip } = {}) {
   const headers = { 'content-type': 'application/octet-stream', etag, 'content-length': size - from };
   if (range) headers['content-range'] = `bytes ${from}-${size - 1}/${size}`;
   response.writeHead(range ? 206 : 200, headers);
@@ -79,7 +81,16 @@ async function send({ path, response, from, size, range, etag }, { cutAt, flip }
   for await (const piece of createReadStream(path, { start: from, end: size - 1, highWaterMark: 1 << 20 })) {
     if (flip >= at && flip < at + piece.length) piece[flip - at] ^= 1;
     if (cutAt !== undefined && cutAt < at + piece.length) {
-      response.write(piece.subarray(0, Math.max(0, cutAt - at)), () => response.destroy());
+      const rest = piece.subarray(Math.max(0, cutAt - at));
+      const sent = piece.subarray(0, piece.length - rest.length);
+      await Promise.race([new Promise((resolve) => response.write(sent, resolve)), closed]);
+      // What a page has not taken yet is lost when the connection ends, and only what comes makes
+      // it tell how far it is: a byte at a time until it has everything.
+      for (let i = 0; cutAt > from && received() < cutAt && !response.destroyed; i++) {
+        response.write(rest.subarray(i, i + 1));
+        await pause(20);
+      }
+      response.destroy();
       return;
     }
     at += piece.length;
@@ -94,9 +105,15 @@ export async function startServer() {
   const demo = serveDemo();
   const counts = new Map();
   const requests = [];
+  let received = 0;
   async function handle(request, response) {
     const { pathname } = new URL(request.url, 'http://localhost');
     const [, top, kind, ...rest] = pathname.split('/');
+    if (top === 'received') {
+      received = Number(kind);
+      response.writeHead(204).end();
+      return;
+    }
     requests.push({ path: pathname, range: request.headers.range });
     if (top === 'blank.html') {
       response.writeHead(200, { 'content-type': 'text/html', ...ISOLATED }).end(PAGE);
@@ -108,7 +125,11 @@ export async function startServer() {
       counts.set(pathname, count);
       const { size } = await stat(path);
       const range = /^bytes=(\d+)-$/.exec(request.headers.range ?? '');
-      const job = { path, size, response, count, at: Number(rest[0]), from: Number(range?.[1] ?? 0), range, etag: '"one"' };
+      received = 0;
+      const job = {
+        path, size, response, count, range, etag: '"one"',
+        at: Number(rest[0]), from: Number(range?.[1] ?? 0), received: () => received,
+      };
       await FAULTS[kind](job);
     } else if (top === 'kinglet-broken') {
       const name = rest.join('/');
