@@ -137,6 +137,8 @@ fn looking_verbs() {
     let plan = place.json(&["show", place.model(), "--plan", "-c", "8", "-o", "json"]);
     let bytes = |name: &str| plan[name].as_u64().unwrap();
     assert!(bytes("total") >= bytes("weights") + bytes("kv") + bytes("scratch"), "{plan}");
+    let out = place.run(&["perplexity", place.model(), "-f", place.model(), "-c", "4096"]);
+    assert!(String::from_utf8_lossy(&out.stderr).contains("no causal language-model head"));
     assert!(place.run(&["verify", place.model()]).status.success());
     assert!(place.run(&["models"]).status.success());
     for verb in [

@@ -590,8 +590,10 @@ fn a_default_prompt_is_not_left_out() {
         let config = json!({"prompts": prompts, "default_prompt_name": harmless});
         assert_eq!(error(config), "");
     }
-    let error = error(json!({"prompts": prompts, "default_prompt_name": "query"}));
-    assert!(error.contains("default_prompt_name") && error.contains("query: "), "{error}");
+    for (name, words) in [("query", "query: "), ("none", "a name of prompts")] {
+        let error = error(json!({"prompts": prompts, "default_prompt_name": name}));
+        assert!(error.contains("default_prompt_name") && error.contains(words), "{error}");
+    }
 }
 
 #[test]

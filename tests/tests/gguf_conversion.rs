@@ -227,6 +227,28 @@ fn divisors_of_rotary_frequencies_are_read() {
 }
 
 #[test]
+fn yarn_is_read() {
+    let mut file = gguf("llama", "llama", &llama_keys(), [4, 2, 16]);
+    file.set("llama.rope.scaling.type", Value::Text("yarn".to_owned()))
+        .set("llama.rope.scaling.factor", Value::F32(4.0))
+        .set("llama.rope.scaling.original_context_length", Value::U32(32));
+    let mut attention_factor = |keys: &[(&str, f32)]| {
+        for (key, value) in keys {
+            file.set(&format!("llama.rope.scaling.{key}"), Value::F32(*value));
+        }
+        let (_keep, path) = write(&file);
+        match scaling(&Source::open(&path).unwrap().spec().unwrap()) {
+            RopeScaling::Yarn { factor: 4.0, attention_factor, .. } => *attention_factor,
+            other => panic!("{other:?}"),
+        }
+    };
+    let own = 0.1 * 4f32.ln() + 1.0;
+    assert_eq!(attention_factor(&[]), own);
+    assert_eq!(attention_factor(&[("attn_factor", 0.5)]), 0.5 * own);
+    assert_eq!(attention_factor(&[("attn_factor", 1.0), ("yarn_attn_factor", 0.7)]), 0.7);
+}
+
+#[test]
 fn unsupported_options_are_named() {
     let cases: [(&str, Value, &str); 6] = [
         ("llama.expert_count", Value::U32(8), "llama.expert_count"),

@@ -95,8 +95,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let context = arguments.context as usize;
     let text = read_text(&arguments.file)?;
     let (model, _) = resolve::open(&arguments.model)?;
+    let mut session = open_session(&model, context, arguments.kv)?;
     let base = match &arguments.kl_base {
         Some(name) => Some(open_base(name, &model)?),
+        None => None,
+    };
+    let mut base_session = match &base {
+        Some(base) => Some(open_session(base, context, KvType::F16)?),
         None => None,
     };
     let (tokens, bos) = tokenize(&model, &text);
@@ -113,11 +118,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let n_chunks = arguments.chunks.map_or(n_chunks, |limit| n_chunks.min(limit as usize));
 
-    let mut session = open_session(&model, context, arguments.kv)?;
-    let mut base_session = match &base {
-        Some(base) => Some(open_session(base, context, KvType::F16)?),
-        None => None,
-    };
     let mut scores = Scores::default();
     let start = Instant::now();
     {
@@ -171,13 +171,13 @@ fn open_base(name: &str, model: &Model) -> Result<Model, Failure> {
 }
 
 fn open_session(model: &Model, context: usize, kv: KvType) -> Result<Session, Failure> {
+    let mut session = model.session_with(&session_options(Some(context), kv))?;
     if context > model.context_length() {
         return Err(Failure::new(format!(
             "chunks of {context} tokens do not fit the context of {}; use a smaller -c",
             model.context_length()
         )));
     }
-    let mut session = model.session_with(&session_options(Some(context), kv))?;
     session.reserve(context)?;
     Ok(session)
 }

@@ -155,8 +155,13 @@ fn scaling_from_gguf(fields: &Fields<'_>) -> Result<RopeScaling, QuantizeError> 
             original_context_length: fields.size("rope.scaling.original_context_length")?,
             beta_fast: fields.positive_float_or("rope.scaling.yarn_beta_fast", 32.0)?,
             beta_slow: fields.positive_float_or("rope.scaling.yarn_beta_slow", 1.0)?,
+            // The first multiplies YaRN's own factor, the second is a configuration's
+            // `attention_factor`, which stands in its place.
             attention_factor: fields.positive_float_or("rope.scaling.attn_factor", 1.0)?
-                * yarn_attention_factor(factor),
+                * fields.positive_float_or(
+                    "rope.scaling.yarn_attn_factor",
+                    yarn_attention_factor(factor),
+                )?,
         },
         other => {
             return Err(fields.unsupported("rope.scaling.type", other, "none, linear, yarn"));

@@ -165,9 +165,17 @@ impl Folder {
         let Some(map) = &self.prompts else { return Ok(()) };
         let config = Fields::json(PROMPTS, map);
         let Some(name) = config.opt_text("default_prompt_name")? else { return Ok(()) };
-        let prompt = match config.nested("prompts")? {
-            Some(prompts) => prompts.opt_text(name)?.unwrap_or_default(),
-            None => "",
+        let prompts = config.nested("prompts")?;
+        let prompt = match &prompts {
+            Some(prompts) => prompts.opt_text(name)?,
+            None => None,
+        };
+        let Some(prompt) = prompt else {
+            return Err(config.unsupported(
+                "default_prompt_name",
+                name,
+                "a name of prompts, or null",
+            ));
         };
         if prompt.is_empty() {
             return Ok(());
