@@ -166,7 +166,7 @@ impl Regions {
     }
 }
 
-/// `RUSTFLAGS="--cfg loom" cargo test -p kinglet --lib --release team::region`
+/// `RUSTFLAGS="--cfg loom" cargo test -p kinglet --lib team::region`
 #[cfg(all(test, loom))]
 mod tests {
     use loom::cell::UnsafeCell;

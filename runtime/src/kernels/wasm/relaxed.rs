@@ -31,6 +31,7 @@ enum Second {
 }
 
 /// What the engine's dot product gives for the largest bytes, if it is exact.
+#[target_feature(enable = "relaxed-simd")]
 fn probe() -> Option<Second> {
     // Not constants, which a compiler would fold by rules of its own.
     let bytes = |value: i8| i8x16_splat(black_box(value));
@@ -56,7 +57,8 @@ pub(super) fn is_exact() -> bool {
 }
 
 /// Four products of `a` and `b` added to each lane of `sum`.
-#[inline(always)]
+#[target_feature(enable = "relaxed-simd")]
+#[inline]
 fn dot(a: v128, b: v128, sum: v128) -> v128 {
     i32x4_relaxed_dot_i8x16_i7x16_add(a, b, sum)
 }
@@ -74,6 +76,7 @@ fn quantize_row(x: &[f32], group: usize, q: &mut [i16], scales: &mut [f32]) {
 /// Most groups of k for which a tile of tokens has room for its sums of activations.
 const GROUPS: usize = 256;
 
+#[target_feature(enable = "relaxed-simd")]
 fn gemm_i8(w: &I8Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
     lengths::gemm_i8(w, first_panel, x, out);
     let product = I8Product::new(w, x, out);
@@ -127,6 +130,7 @@ const UNROLL: usize = 4;
 /// # Safety
 /// The panels and the token must exist in `product`, with at most [`GROUPS`] groups if they are
 /// `FEW_GROUPS`, and `out` must be valid for `cols` elements.
+#[target_feature(enable = "relaxed-simd")]
 unsafe fn one_token<const FEW_GROUPS: bool>(
     product: &I8Product,
     raised: Raised,
@@ -194,6 +198,7 @@ unsafe fn one_token<const FEW_GROUPS: bool>(
 /// # Safety
 /// The panels and the tokens must exist in `product`, with at most [`GROUPS`] groups, and `out`
 /// must be valid for `T` rows of `cols` elements.
+#[target_feature(enable = "relaxed-simd")]
 unsafe fn tile_of<const T: usize>(
     product: &I8Product,
     raised: Raised,
@@ -262,6 +267,7 @@ unsafe fn tile_of<const T: usize>(
 ///
 /// # Safety
 /// The token must exist in `product`.
+#[target_feature(enable = "relaxed-simd")]
 unsafe fn added(product: &I8Product, raised: Raised, token: usize, out: &mut [i32; GROUPS]) {
     // SAFETY: the token has `groups * lines` runs of 8 activations.
     unsafe {

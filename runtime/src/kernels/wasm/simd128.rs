@@ -1,7 +1,9 @@
 //! int8 weights times 16-bit activations with strict instructions.
 //!
 //! Eight k of a row are widened to 16 bits by the load itself, one multiplication joins them with
-//! the token's activations to four partial sums. Activations keep their natural order.
+//! the token's activations to four partial sums. Activations keep their natural order. Loops are
+//! not unrolled here: engines do it, while the compiler would load ahead more than there are
+//! registers for.
 
 use super::{convert, gemm_f16, quantize, sums};
 use crate::kernels::product::{I8Product, balanced};
@@ -26,8 +28,9 @@ pub(super) static KERNELS: Kernels = Kernels {
     to_f16: scalar::KERNELS.to_f16,
 };
 
-/// Tokens of a tile: 4 rows times 3 tokens are 12 of 15 registers.
-const TOKENS: usize = 3;
+/// Tokens of a tile: 4 rows times 2 tokens are 8 sums. With a third token the engine would keep some
+/// in memory, and every turn of the loop would wait for them.
+const TOKENS: usize = 2;
 
 fn quantize_row(x: &[f32], group: usize, q: &mut [i16], scales: &mut [f32]) {
     quantize::quantize_row(x, group, q, scales, |run| run);
@@ -48,17 +51,13 @@ fn gemm_i8(w: &I8Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mu
                     let to = product.out.add(t * product.out_stride + panel * 8);
                     match tile.len() {
                         1 => one_token(&product, p, t, to, cols),
-                        2 => tile_of::<2>(&product, p, t, to, cols),
-                        _ => tile_of::<3>(&product, p, t, to, cols),
+                        _ => tile_of::<2>(&product, p, t, to, cols),
                     }
                 }
             }
         }
     }
 }
-
-/// Lines in the body of the inner loop; a group has a multiple of them.
-const UNROLL: usize = 4;
 
 /// One panel times one token: all 8 rows at once, so that the panel is read in order.
 ///
@@ -76,16 +75,14 @@ unsafe fn one_token(product: &I8Product, panel: usize, token: usize, out: *mut f
         let mut out_sums = [f32x4_splat(0.0); 2];
         for g in 0..product.groups {
             let mut dots = [i32x4_splat(0); 8];
-            for _ in 0..product.lines / UNROLL {
-                for u in 0..UNROLL {
-                    let x = v128_load(q.add(u * 8).cast());
-                    for (r, dot) in dots.iter_mut().enumerate() {
-                        let w = i16x8_load_extend_i8x8(line.add(u * 64 + r * 8));
-                        *dot = i32x4_add(*dot, i32x4_dot_i16x8(w, x));
-                    }
+            for _ in 0..product.lines {
+                let x = v128_load(q.cast());
+                for (r, dot) in dots.iter_mut().enumerate() {
+                    let w = i16x8_load_extend_i8x8(line.add(r * 8));
+                    *dot = i32x4_add(*dot, i32x4_dot_i16x8(w, x));
                 }
-                line = line.add(UNROLL * 64);
-                q = q.add(UNROLL * 8);
+                line = line.add(64);
+                q = q.add(8);
             }
             let [a, b, c, d, e, f, g_, h] = dots;
             let rows = [sums::of_fours([a, b, c, d]), sums::of_fours([e, f, g_, h])];
