@@ -11,6 +11,7 @@ mod quantize;
 mod relaxed;
 mod simd128;
 mod sums;
+mod widened;
 
 use super::Kernels;
 

@@ -1,12 +1,12 @@
 //! int8 weights times 16-bit activations with strict instructions.
 //!
 //! Eight k of a row are widened to 16 bits by the load itself, one multiplication joins them with
-//! the token's activations to four partial sums. Activations keep their natural order. Loops are
-//! not unrolled here: engines do it, while the compiler would load ahead more than there are
-//! registers for.
+//! the token's activations to four partial sums. Activations keep their natural order. Many tokens
+//! go another way, see `widened`. Loops are not unrolled here: engines do it, while the compiler
+//! would load ahead more than there are registers for.
 
-use super::{convert, gemm_f16, quantize, sums};
-use crate::kernels::product::{I8Product, balanced};
+use super::{convert, gemm_f16, quantize, sums, widened};
+use crate::kernels::product::I8Product;
 use crate::kernels::{I8Panels, Kernels, QuantizedRows, TileMut, elementwise, lengths, scalar};
 use std::arch::wasm32::*;
 
@@ -28,9 +28,8 @@ pub(super) static KERNELS: Kernels = Kernels {
     to_f16: scalar::KERNELS.to_f16,
 };
 
-/// Tokens of a tile: 4 rows times 2 tokens are 8 sums. With a third token the engine would keep some
-/// in memory, and every turn of the loop would wait for them.
-const TOKENS: usize = 2;
+/// From this many tokens on, weights are widened once for all of them.
+const MANY_TOKENS: usize = 4;
 
 fn quantize_row(x: &[f32], group: usize, q: &mut [i16], scales: &mut [f32]) {
     quantize::quantize_row(x, group, q, scales, |run| run);
@@ -39,21 +38,21 @@ fn quantize_row(x: &[f32], group: usize, q: &mut [i16], scales: &mut [f32]) {
 fn gemm_i8(w: &I8Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
     lengths::gemm_i8(w, first_panel, x, out);
     let product = I8Product::new(w, x, out);
-    let panels = out.cols().div_ceil(8);
-    for tokens in product.token_blocks(x.m, TOKENS) {
-        for panel in 0..panels {
-            let cols = (out.cols() - panel * 8).min(8);
-            for tile in balanced(tokens.clone(), TOKENS) {
-                let (t, p) = (tile.start, first_panel + panel);
-                // SAFETY: the lengths were checked: the panel, the tokens and the tile of the
-                // output exist.
-                unsafe {
-                    let to = product.out.add(t * product.out_stride + panel * 8);
-                    match tile.len() {
-                        1 => one_token(&product, p, t, to, cols),
-                        _ => tile_of::<2>(&product, p, t, to, cols),
-                    }
-                }
+    if x.m >= MANY_TOKENS {
+        for tokens in product.token_blocks(x.m, widened::TOKENS) {
+            // SAFETY: the lengths were checked, as below.
+            unsafe { widened::gemm_i8(&product, first_panel, tokens, out.cols()) };
+        }
+        return;
+    }
+    for panel in 0..out.cols().div_ceil(8) {
+        let cols = (out.cols() - panel * 8).min(8);
+        for t in 0..x.m {
+            // SAFETY: the lengths were checked: the panel, the tokens and the tile of the output
+            // exist.
+            unsafe {
+                let to = product.out.add(t * product.out_stride + panel * 8);
+                one_token(&product, first_panel + panel, t, to, cols);
             }
         }
     }
@@ -96,56 +95,5 @@ unsafe fn one_token(product: &I8Product, panel: usize, token: usize, out: *mut f
             }
         }
         sums::store(out, out_sums, cols);
-    }
-}
-
-/// One panel times `T` tokens from `token` on, to `cols` columns from `out` on: the upper four
-/// rows, then the lower ones.
-///
-/// # Safety
-/// The panel and the tokens must exist in `product`, and `out` must be valid for `T` rows of
-/// `cols <= 8` elements.
-unsafe fn tile_of<const T: usize>(
-    product: &I8Product,
-    panel: usize,
-    token: usize,
-    out: *mut f32,
-    cols: usize,
-) {
-    // SAFETY: as for one token.
-    unsafe {
-        let mut halves = [[f32x4_splat(0.0); 2]; T];
-        for half in 0..2 {
-            let mut line = product.weights(panel).add(half * 32);
-            let mut weight_scales = product.weight_scales(panel).add(half * 4);
-            let mut q = product.q.add(token * product.padded_k);
-            let x_scales = product.x_scales.add(token * product.groups);
-            for g in 0..product.groups {
-                let mut dots = [[i32x4_splat(0); 4]; T];
-                for _ in 0..product.lines {
-                    let x: [v128; T] =
-                        std::array::from_fn(|t| v128_load(q.add(t * product.padded_k).cast()));
-                    for r in 0..4 {
-                        let w = i16x8_load_extend_i8x8(line.add(r * 8));
-                        for (dots, x) in dots.iter_mut().zip(x) {
-                            dots[r] = i32x4_add(dots[r], i32x4_dot_i16x8(w, x));
-                        }
-                    }
-                    line = line.add(64);
-                    q = q.add(8);
-                }
-                let [scales, _] = convert::wide(v128_load64_zero(weight_scales.cast()));
-                weight_scales = weight_scales.add(product.scale_step);
-                for (t, (halves, dots)) in halves.iter_mut().zip(dots).enumerate() {
-                    let x_scale = f32x4_splat(*x_scales.add(t * product.groups + g));
-                    let dot = f32x4_convert_i32x4(sums::of_fours(dots));
-                    let scaled = f32x4_mul(dot, f32x4_mul(scales, x_scale));
-                    halves[half] = f32x4_add(halves[half], scaled);
-                }
-            }
-        }
-        for (t, halves) in halves.into_iter().enumerate() {
-            sums::store(out.add(t * product.out_stride), halves, cols);
-        }
     }
 }

@@ -20,6 +20,24 @@ fn pairs(a: v128, b: v128) -> v128 {
     i32x4_add(i64x2_shuffle::<0, 2>(a, b), i64x2_shuffle::<1, 3>(a, b))
 }
 
+/// Reads `cols` values, zeros behind them.
+///
+/// # Safety
+/// `from` must be valid for `cols <= 8` elements.
+#[inline]
+pub(super) unsafe fn load(from: *const f32, cols: usize) -> [v128; 2] {
+    // SAFETY: the caller's promise; the padded array has 8 elements.
+    unsafe {
+        if cols == 8 {
+            [v128_load(from.cast()), v128_load(from.add(4).cast())]
+        } else {
+            let mut padded = [0.0f32; 8];
+            std::ptr::copy_nonoverlapping(from, padded.as_mut_ptr(), cols);
+            load(padded.as_ptr(), 8)
+        }
+    }
+}
+
 /// Writes `cols` of the eight values in two vectors.
 ///
 /// # Safety
