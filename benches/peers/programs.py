@@ -9,7 +9,7 @@ import time
 
 import models
 
-KINGLET = pathlib.Path(os.environ["KINGLET_BIN"])
+KINGLET = pathlib.Path(os.environ.get("KINGLET_BIN", models.ROOT / "target/release/kinglet"))
 HERE = pathlib.Path(__file__).resolve().parent
 
 
