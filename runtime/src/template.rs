@@ -5,6 +5,7 @@
 //! most [`MAX_PROMPT`] bytes.
 
 mod depth;
+mod kept;
 mod python;
 
 use std::io::Write;
@@ -65,8 +66,12 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| -> Result<(), _> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
+        let source = python::without_generation_tags(source);
+        let source = kept::guarded(&source).ok_or_else(|| Error::Template {
+            reason: "it has names that are kept for the engine".to_owned(),
+        })?;
         environment
-            .add_template_owned("chat", python::without_generation_tags(source))
+            .add_template_owned("chat", source)
             .map_err(|e| Error::Template { reason: describe(&e) })?;
         let (bos_token, eos_token) = (bos_token.to_owned(), eos_token.to_owned());
         Ok(Self { environment, bos_token, eos_token })
@@ -78,6 +83,7 @@ impl ChatTemplate {
         let conversation = FUEL_PER_MESSAGE * messages.len() as u64 + FUEL_PER_BYTE * bytes as u64;
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(FUEL + conversation));
+        kept::install(&mut environment);
         let template = |e: minijinja::Error| Error::Template { reason: describe(&e) };
         let chat = environment.get_template("chat").map_err(template)?;
         let mut out = Limited::new(MAX_PROMPT);
@@ -193,6 +199,59 @@ mod tests {
     }
 
     #[test]
+    fn assignments_keep_their_meaning() {
+        let messages = [Message::new("user", "hi"), Message::new("assistant", "ho")];
+        for (template, expected) in [
+            ("a {%- set x = 1 -%} b{{ x }}", "ab1"),
+            ("{% set x = 1, 2 %}{{ x[1] }}{% set a, b = x %}{{ a + b }}", "23"),
+            ("{% set (a, b) = ('=', ')') %}{{ a }}{{ b }}", "=)"),
+            ("{% set x = 'a' if messages[0].role == 'user' else 'b' %}{{ x }}", "a"),
+            ("{% set x = nothing %}{{ x is defined }}{{ x }}", "False"),
+            ("{% set x = nothing.at.all if false %}{{ x is none }}", "False"),
+            ("{% set x | replace('a', 'b', count=1) %}aa{% endset %}{{ x }}", "ba"),
+            ("{% set x | indent(width=2) %}a{% endset %}{{ x }}", "a"),
+            ("{% set x %}a = {{ 1 }}{% endset %}{{ x }}", "a = 1"),
+            (
+                "{% set n = namespace(x=0) %}{% for m in messages %}{% set n.x = n.x + 1 %}{% endfor %}{{ n.x }}",
+                "2",
+            ),
+            (
+                "{% set n = namespace() %}{% set m = n %}{% set m.x = {'a': [1]} %}{{ n.x.a[0] }}",
+                "1",
+            ),
+            (
+                "{% set n = namespace(l=[]) %}{% for m in messages %}{% set n.l = n.l + [m] %}{% endfor %}{{ n.l[1].content }}",
+                "ho",
+            ),
+            (
+                "{% set l = messages|map(attribute='role')|list %}{{ l|join(',') }}",
+                "user,assistant",
+            ),
+            (
+                "{% set r = range(3) %}{% for i in r %}{{ i }}{% endfor %}{% for i in r %}{{ i }}{% endfor %}",
+                "012012",
+            ),
+            ("{# {% set x = #}{% set x = '%}' %}{{ x }}", "%}"),
+            (
+                "{% macro f(x) %}{% set y = x ~ 1 %}{{ y }}{% endmacro %}{% set g = f %}{{ g('a') }}",
+                "a1",
+            ),
+            (
+                "{%- set n = namespace(step=true, last=messages|length - 1) %}\
+                 {%- for m in messages[::-1] %}\
+                 {%- set index = (messages|length - 1) - loop.index0 %}\
+                 {%- if n.step and m.role == 'user' and not(m.content.startswith('=')) %}\
+                 {%- set n.step = false %}{%- set n.last = index %}{%- endif %}{%- endfor %}\
+                 {%- set messages = messages[n.last:] %}{{ n.last }}{{ messages[1]['content']|trim }}",
+                "0ho",
+            ),
+            ("{%- set x = -1 -%}{{ x }}{%set y=x%}{{y}}", "-1-1"),
+        ] {
+            assert_eq!(render(template, &messages).unwrap(), expected, "{template}");
+        }
+    }
+
+    #[test]
     fn hostile_templates_end() {
         let messages = [Message::new("user", "hi")];
         for template in [
@@ -210,6 +269,17 @@ mod tests {
             &format!("{{% set x = 'xx' %}}{}", "{% set x = x.join([x, x]) %}".repeat(60)),
             &format!("{{% set x = 'xx' %}}{}", "{% set x %}{{ x }}{{ x }}{% endset %}".repeat(60)),
             "{% set n = namespace(x='x') %}{% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+            // Values that hold themselves, or each other many times over.
+            "{% set n = namespace() %}{% set n.n = n %}{{ n }}",
+            "{% set n = namespace() %}{% set n.n = {'a': [n]} %}{{ n }}",
+            "{% set n = namespace() %}{% set m = namespace(n=n) %}{% set n.m = m %}{{ n }}",
+            "{% set n = namespace() %}{% set (n.n, a) = [[n], 1] %}{{ n }}",
+            &format!("{}{{{{ a }}}}", "{%set a=[a]%}".repeat(18_000)),
+            &format!("{}{{{{ a ~ '' }}}}", "{%set a=[a,a]%}".repeat(60)),
+            &format!("{}{{{{ a == a + [1] }}}}", "{%set a={1:a,2:a}%}".repeat(60)),
+            &format!("{{%set a=[1]%}}{}{{{{ a|string }}}}", "{%set a=a+a%}".repeat(60)),
+            "{% set n = namespace(a=1) %}{% for i in range(9999) %}{% set n.a = [n.a] %}{% endfor %}{{ n.a }}",
+            "{{ __kept(1) }}",
             "{{ 'x' * 9999999999 }}",
             "{{ '%999999999999d'|format(1) }}",
             "{{ '{:>999999999999}'.format(1) }}",

@@ -1,49 +1,68 @@
 //! Refuses templates whose expressions are so long that the engine, which parses and frees them by
 //! recursion, could overflow the stack.
 
+use std::ops::Range;
+
 /// Most names, numbers, strings and signs in one tag; each may be a level of recursion.
 const MAX_PARTS: usize = 1000;
 /// Most `elif`, each of which is a level below the one before.
 const MAX_ELIF: usize = 250;
 
 /// Why a template is refused, if it is.
-///
-/// Follows the engine's own lexer: text up to `{{`, `{%` or `{#`; comments; tags with strings
-/// and balanced brackets.
 pub(super) fn refusal(source: &str) -> Option<String> {
-    let source = source.as_bytes();
-    let (mut at, mut n_elif) = (0, 0);
-    while let Some(start) = tag_start(source, at) {
-        if source[start + 1] == b'#' {
-            at = find(source, start + 2, b"#}")? + 2;
-            continue;
+    let mut n_elif = 0;
+    for tag in tags(source) {
+        if tag.parts.len() > MAX_PARTS {
+            return Some(format!("a tag has more than {MAX_PARTS} parts"));
         }
-        let close: &[u8] = if source[start + 1] == b'%' { b"%}" } else { b"}}" };
-        let mut tag = Tag { source, at: start + 2, depth: 0 };
-        let (mut n_parts, mut first) = (0, true);
-        while let Some(part) = tag.next(close) {
-            n_parts += 1;
-            if n_parts > MAX_PARTS {
-                return Some(format!("a tag has more than {MAX_PARTS} parts"));
-            }
-            // `{%-` and `{%+` only trim white space.
-            if n_parts == 1 && matches!(part, b"-" | b"+") {
-                continue;
-            }
-            if std::mem::take(&mut first) && close == b"%}" {
-                match part {
-                    b"raw" => return Some("raw blocks are not supported".to_owned()),
-                    b"elif" => n_elif += 1,
-                    _ => {}
-                }
+        if tag.is_block {
+            match tag.parts.first().map(|part| &source[part.clone()]) {
+                Some("raw") => return Some("raw blocks are not supported".to_owned()),
+                Some("elif") => n_elif += 1,
+                _ => {}
             }
         }
         if n_elif > MAX_ELIF {
             return Some(format!("it has more than {MAX_ELIF} elif"));
         }
-        at = tag.at;
     }
     None
+}
+
+/// A tag, `{{ }}` or `{% %}`, by the places of its parts.
+pub(super) struct Parts {
+    pub(super) is_block: bool,
+    pub(super) parts: Vec<Range<usize>>,
+}
+
+/// The tags of a template, one after another.
+///
+/// Follows the engine's own lexer: text up to `{{`, `{%` or `{#`; comments; tags with strings
+/// and balanced brackets.
+pub(super) fn tags(source: &str) -> impl Iterator<Item = Parts> + '_ {
+    let source = source.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = tag_start(source, at)?;
+            if source[start + 1] == b'#' {
+                at = find(source, start + 2, b"#}")? + 2;
+                continue;
+            }
+            let is_block = source[start + 1] == b'%';
+            let close: &[u8] = if is_block { b"%}" } else { b"}}" };
+            let mut tag = Tag { source, at: start + 2, depth: 0 };
+            let mut parts = Vec::new();
+            while let Some(part) = tag.next(close) {
+                // `{%-` and `{%+` only trim white space.
+                if !(part.start == start + 2 && matches!(source[part.start], b'-' | b'+')) {
+                    parts.push(part);
+                }
+            }
+            at = tag.at;
+            return Some(Parts { is_block, parts });
+        }
+    })
 }
 
 fn tag_start(source: &[u8], from: usize) -> Option<usize> {
@@ -63,9 +82,9 @@ struct Tag<'a> {
     depth: isize,
 }
 
-impl<'a> Tag<'a> {
+impl Tag<'_> {
     /// The next part, or `None` behind the tag's end.
-    fn next(&mut self, close: &[u8]) -> Option<&'a [u8]> {
+    fn next(&mut self, close: &[u8]) -> Option<Range<usize>> {
         let rest = &self.source[self.at..];
         self.at += rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
         let rest = self.source.get(self.at..).filter(|rest| !rest.is_empty())?;
@@ -89,7 +108,7 @@ impl<'a> Tag<'a> {
             }
         };
         self.at += length;
-        Some(&rest[..length])
+        Some(self.at - length..self.at)
     }
 }
 
