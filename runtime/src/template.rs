@@ -209,7 +209,7 @@ mod tests {
             ("{% set x = nothing %}{{ x is defined }}{{ x }}", "False"),
             ("{% set x = nothing.at.all if false %}{{ x is none }}", "False"),
             ("{% set x | replace('a', 'b', count=1) %}aa{% endset %}{{ x }}", "ba"),
-            ("{% set x | indent(width=2) %}a{% endset %}{{ x }}", "a"),
+            ("{% set x | tojson(indent=2, ensure_ascii=False) %}a{% endset %}{{ x }}", "\"a\""),
             ("{% set x %}a = {{ 1 }}{% endset %}{{ x }}", "a = 1"),
             (
                 "{% set n = namespace(x=0) %}{% for m in messages %}{% set n.x = n.x + 1 %}{% endfor %}{{ n.x }}",
