@@ -92,3 +92,18 @@ fn look(value: &Value, depth: usize, left: &AtomicU64) -> Result<(), &'static st
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(parts in prop::collection::vec("\\{%|%\\}|\\{\\{|\\{#|set|=|['\"\\\\(|.é ]|a", 0..40)) {
+            let source = parts.concat();
+            let guarded = guarded(&source).unwrap();
+            prop_assert!(guarded.len() >= source.len());
+        }
+    }
+}
