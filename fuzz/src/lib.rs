@@ -1,7 +1,9 @@
-//! What targets share: reading all of an accepted checkpoint, and sealing `.kinglet` files.
+//! What targets share: reading all of an accepted checkpoint, using an accepted tokenizer, and
+//! sealing `.kinglet` files.
 
 pub mod kinglet;
 
+use ::kinglet::tokenizer::{EncodeOptions, Tokenizer};
 use kinglet_formats::checkpoint::Checkpoint;
 
 /// Reads all rows and bytes of all tensors, and checks that the file bounds what a caller allocates.
@@ -24,5 +26,24 @@ pub fn read_all(checkpoint: &dyn Checkpoint, file_len: usize) {
             assert_eq!(raw.len(), len / info.dtype.block_len() * info.dtype.block_bytes());
         }
         assert_eq!(checkpoint.find(&info.name), Some(index));
+    }
+}
+
+/// Encodes and decodes with a tokenizer.
+pub fn use_tokenizer(tokenizer: &Tokenizer) {
+    for parse_special in [false, true] {
+        let options = EncodeOptions { add_special: true, parse_special };
+        for text in ["Héllo  wörld, 12345!\n\t<s> e\u{301} \u{4f60}\u{597d}", "", "▁ \u{10ffff}llo"] {
+            let ids = tokenizer.encode(text, options);
+            let decoded = tokenizer.decode(&ids, parse_special);
+            let mut stream = tokenizer.decode_stream(parse_special);
+            let mut streamed: String = ids.iter().map(|&id| stream.push(id).to_owned()).collect();
+            streamed.push_str(stream.finish());
+            assert_eq!(streamed, decoded);
+            tokenizer.encode_pair(text, "b a", options);
+        }
+    }
+    for token in [0, 1, 255, u32::MAX] {
+        let _ = tokenizer.token(token);
     }
 }

@@ -278,3 +278,41 @@ fn long_hostile_texts_take_bounded_time() {
 fn more_long_hostile_texts_take_bounded_time() {
     take_bounded_time(&SMALL[SMALL.len() / 2..]);
 }
+
+/// Run with `cargo test -p kinglet-tests write_fuzz_seeds -- --ignored` after changing the section.
+#[test]
+#[ignore = "writes fuzz/seeds"]
+fn write_fuzz_seeds() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
+    let (jsons, sections) = (seeds.join("tokenizer_json"), seeds.join("tokenizer"));
+    for folder in [&jsons, &sections] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    // Byte-level BPE, WordPiece, words.
+    for name in ["falcon_like", "bert_cased_like", "words_like"] {
+        let json = std::fs::read(goldens().join(format!("{name}.json"))).unwrap();
+        let section = compile_json(&json, &RoleNames::default()).unwrap();
+        std::fs::write(jsons.join(name), json).unwrap();
+        std::fs::write(sections.join(name), section).unwrap();
+    }
+    // BPE and unigram models of SentencePiece, with few tokens.
+    let model = |fields: &str| {
+        format!(
+            r#"{{"added_tokens": [{{"id": 0, "content": "<unk>", "special": true}}],
+                "normalizer": {{"type": "Replace", "pattern": {{"String": " "}}, "content": "▁"}},
+                "decoder": {{"type": "Sequence", "decoders": [{{"type": "ByteFallback"}}, {{"type": "Fuse"}}]}},
+                "model": {{{fields}}}}}"#
+        )
+    };
+    let bpe = r#""type": "BPE", "byte_fallback": true, "fuse_unk": true, "unk_token": "<unk>",
+        "vocab": {"<unk>": 0, "<0xC3>": 1, "▁": 2, "H": 3, "l": 4, "o": 5, "ll": 6, "llo": 7, "▁wö": 8},
+        "merges": [["l", "l"], ["ll", "o"]]"#;
+    let unigram = r#""type": "Unigram", "unk_id": 0, "byte_fallback": false,
+        "vocab": [["<unk>", 0.0], ["▁", -2.0], ["H", -3.5], ["llo", -4.0], ["l", -3.0], ["o", -2.5]]"#;
+    for (name, fields) in [("sentencepiece_bpe", bpe), ("sentencepiece_unigram", unigram)] {
+        let json = model(fields);
+        let section = compile_json(json.as_bytes(), &RoleNames::default()).unwrap();
+        std::fs::write(jsons.join(name), json).unwrap();
+        std::fs::write(sections.join(name), section).unwrap();
+    }
+}
