@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use kinglet::{Answer, FinishReason, Generation, GenerationState, Model};
+use kinglet::{Answer, FinishReason, Generation, GenerationState, KvType, Model};
 use serde::Serialize;
 
+use crate::arguments::session_options;
 use crate::failure::Failure;
 use crate::memory;
 use crate::units::{self, per_second};
@@ -96,12 +97,18 @@ pub(crate) struct Statistics {
 
 impl Statistics {
     /// The figures of an answer; `first_token` is the time from the start of the program.
-    pub(crate) fn new(model: &Model, measured: &Measured, first_token: Duration) -> Self {
+    pub(crate) fn new(
+        model: &Model,
+        kv: KvType,
+        measured: &Measured,
+        first_token: Duration,
+    ) -> Self {
         let after_first = measured.generated_tokens.saturating_sub(1) as f64;
         let decode_tok_s = per_second(after_first, measured.decode);
         let memory = memory::measure();
         let tokens = measured.prompt_tokens + measured.generated_tokens;
-        let plan = model.memory_plan(tokens).map_or(0, |plan| plan.total() as u64);
+        let session = session_options(Some(tokens), kv);
+        let plan = model.memory_plan(&session).map_or(0, |plan| plan.total() as u64);
         let planned_memory_bytes = plan + memory::program().map_or(0, |program| program.peak);
         Self {
             prompt_tokens: measured.prompt_tokens,

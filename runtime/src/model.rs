@@ -234,16 +234,16 @@ impl Model {
         self.0.network.vocab_size
     }
 
-    /// What working with the model takes of the machine's memory: a session that holds
-    /// `context_length` tokens, or, for an embedding model, texts of that length. Nothing is
-    /// allocated.
+    /// What working with the model takes of the machine's memory: a session whose context is full,
+    /// or, for an embedding model, texts of that length. Nothing is allocated.
     ///
     /// # Errors
     /// If the model can do neither.
-    pub fn memory_plan(&self, context_length: usize) -> Result<MemoryPlan, Error> {
-        let context_length = context_length.clamp(1, self.context_length());
+    pub fn memory_plan(&self, options: &SessionOptions) -> Result<MemoryPlan, Error> {
+        let longest = self.context_length();
+        let context_length = options.context_length.map_or(longest, |n| n.clamp(1, longest));
         match self.is_generative() {
-            true => Session::plan(self, context_length),
+            true => Session::plan(self, context_length, options.kv),
             false => Embedder::plan(self, context_length),
         }
     }

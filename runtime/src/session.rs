@@ -106,12 +106,16 @@ fn buffers(
 }
 
 impl Session {
-    /// What a session with a full context, keys and values in f16, would take.
-    pub(crate) fn plan(model: &Model, context_length: usize) -> Result<MemoryPlan, Error> {
+    /// What a session with a full context would take.
+    pub(crate) fn plan(
+        model: &Model,
+        context_length: usize,
+        kv: KvType,
+    ) -> Result<MemoryPlan, Error> {
         let mut room = Room::plan();
         buffers(model, context_length, &mut room)?;
         let shapes = model.network().layers.iter().map(|layer| layer.kv_shape());
-        let cache = KvCache::new(KvType::F16, shapes);
+        let cache = KvCache::new(kv, shapes);
         Ok(MemoryPlan::new(model.file(), context_length, &cache, &room))
     }
 

@@ -191,6 +191,18 @@ mod tests {
     }
 
     #[test]
+    fn today_is_known() {
+        let template = "{% if strftime_now is defined %}{{ strftime_now('%d %B %Y') }}{% endif %}";
+        let now = || chrono::Local::now().format("%d %B %Y").to_string();
+        let (before, date) = (now(), render(template, &[]).unwrap());
+        assert!([before, now()].contains(&date), "{date}");
+        for wrong in ["%Q".to_owned(), "%".to_owned(), "%Y".repeat(1000)] {
+            let template = format!("{{{{ strftime_now('{wrong}') }}}}");
+            assert!(render(&template, &[]).unwrap_err().to_string().contains("no form of a date"));
+        }
+    }
+
+    #[test]
     fn marks_of_training_and_absent_tools_change_nothing() {
         let messages = [Message::new("assistant", "hi")];
         let template = "{% for m in messages %} {%- generation -%} {{ m.content }} {% endgeneration %}\n\

@@ -1,15 +1,17 @@
-//! Memory of a real session against its plan. One test: it measures a process of its own, as the
-//! conversion before it leaves freed memory behind, which a session would take first.
+//! Memory of real sessions against their plans. One test: it measures in processes of their own, as
+//! the conversion before it leaves freed memory behind, which a session would take first.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail and tell")]
 
-use kinglet::Model;
+use kinglet::{KvType, Model, SessionOptions};
 use kinglet_quantize::WeightType;
 use kinglet_tests::real;
 
-/// Names the converted model to the process that measures.
+/// Names the converted model to a process that measures.
 const MODEL: &str = "KINGLET_TESTS_MEMORY_MODEL";
+/// The type of its keys and values.
+const KV: &str = "KINGLET_TESTS_MEMORY_KV";
 
 /// A field of `/proc/self/status` in bytes.
 fn status(field: &str) -> usize {
@@ -24,17 +26,22 @@ fn a_session_takes_what_was_planned() {
     const MIB: usize = 1 << 20;
     let Some(path) = std::env::var_os(MODEL) else {
         let path = real::converted("memory", "smollm2-135m", WeightType::Int8);
-        let mut measuring = std::process::Command::new(std::env::current_exe().unwrap());
-        measuring.args(["--exact", "a_session_takes_what_was_planned", "--nocapture"]);
-        assert!(measuring.env(MODEL, path).status().unwrap().success());
+        for kv in [KvType::F16, KvType::Int8] {
+            let mut measuring = std::process::Command::new(std::env::current_exe().unwrap());
+            measuring.args(["--exact", "a_session_takes_what_was_planned", "--nocapture"]);
+            measuring.env(MODEL, &path).env(KV, kv.to_string());
+            assert!(measuring.status().unwrap().success(), "{kv}");
+        }
         return;
     };
+    let kv: KvType = std::env::var(KV).unwrap().parse().unwrap();
     let (private_before, before) = (status("RssAnon"), status("VmRSS"));
     let model = Model::open(path).unwrap();
-    let plan = model.memory_plan(512).unwrap();
+    let options = SessionOptions::default().kv(kv);
+    let plan = model.memory_plan(&options.clone().context_length(512)).unwrap();
 
     // The largest context is free until it is used.
-    let mut session = model.session().unwrap();
+    let mut session = model.session_with(&options).unwrap();
     assert_eq!(session.context_length(), 8192);
     assert!(status("RssAnon") - private_before < 2 * MIB);
 

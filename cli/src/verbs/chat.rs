@@ -133,7 +133,7 @@ impl Conversation {
     fn answer(&mut self, message: &str) -> Result<(), Failure> {
         let start = Instant::now();
         let guard = Guard::cancel(self.chat.session().cancel_token());
-        let model = self.chat.session().model().clone();
+        let (model, kv) = (self.chat.session().model().clone(), self.chat.session().kv_type());
         let answer = match self.chat.say(message, &self.options) {
             Ok(answer) => answer,
             Err(error) => {
@@ -151,7 +151,7 @@ impl Conversation {
         drop(guard);
         let first_token = first_token.unwrap_or_else(|| start.elapsed());
         if self.verbose {
-            say!("{}", Statistics::new(&model, &measured, first_token).describe());
+            say!("{}", Statistics::new(&model, kv, &measured, first_token).describe());
         } else if measured.finish == FinishReason::ContextFull {
             say!("the context is full; /reset starts over");
         }

@@ -103,7 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         if streamed { print(piece) } else { Ok(()) }
     })?;
     let first_token = first_token.unwrap_or_else(|| start.elapsed());
-    let statistics = Statistics::new(&model, &measured, first_token);
+    let statistics = Statistics::new(&model, arguments.kv, &measured, first_token);
     if !streamed {
         print_json(&Answer { text: &text, statistics: &statistics })?;
     } else if !text.ends_with('\n') {

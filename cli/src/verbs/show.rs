@@ -3,6 +3,7 @@
 mod plan;
 
 use clap::Args;
+use kinglet::KvType;
 use kinglet_formats::kinglet::{General, Generation, KingletFile, Meta, Provenance, Tensor};
 use kinglet_formats::spec::{Head, Input, ModelSpec};
 use kinglet_quantize::Source;
@@ -23,6 +24,7 @@ use crate::units;
   kinglet show smollm2-135m
   kinglet show model.kinglet --tensors
   kinglet show smollm2-135m --plan -c 512
+  kinglet show smollm2-135m --plan --kv int8
   kinglet show model.kinglet -o json | jq .spec.stacks[0].hidden_size")]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -36,6 +38,9 @@ pub(crate) struct Arguments {
     /// Tokens in the context of the memory plan [default: what the model was made for]
     #[arg(short = 'c', long = "ctx-size", value_name = "N", requires = "plan")]
     context: Option<usize>,
+    /// How the memory plan keeps keys and values: f16, or int8 in half the memory
+    #[arg(long, value_name = "TYPE", default_value_t, requires = "plan")]
+    kv: KvType,
     /// Form of the result; csv lists the tensors, or the figures of the memory plan
     #[arg(short, long = "output", value_name = "FORMAT", value_enum, default_value_t)]
     output: Format,

@@ -1,8 +1,10 @@
 //! What templates written for Python's Jinja expect beyond the engine's own: methods of strings and
-//! maps, and JSON as Python writes it.
+//! maps, JSON as Python writes it, and the date.
 
+use std::fmt::Write;
 use std::io;
 
+use chrono::Local;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind, State};
 use minijinja_contrib::pycompat::unknown_method_callback;
@@ -13,12 +15,15 @@ use super::{Limited, MAX_PROMPT};
 
 /// Longest string that `str.format` may make.
 const MAX_FORMATTED: usize = 64 << 10;
+/// Longest form of a date.
+const MAX_DATE_FORMAT: usize = 256;
 /// Most spaces by which JSON is indented.
 const MAX_INDENT: usize = 16;
 
 pub(super) fn install(environment: &mut Environment<'static>) {
     environment.set_unknown_method_callback(method);
     environment.add_filter("tojson", to_json);
+    environment.add_function("strftime_now", strftime_now);
 }
 
 /// The template without the meaning of `{% generation %}…{% endgeneration %}`, by which the
@@ -76,6 +81,16 @@ fn check_format(format: &str, args: &[Value]) -> Result<(), Error> {
         true => Ok(()),
         false => Err(invalid("the formatted string is too long")),
     }
+}
+
+/// `datetime.now().strftime(format)`: the local time, in English.
+fn strftime_now(format: &str) -> Result<String, Error> {
+    let mut out = String::new();
+    let is_short = format.len() <= MAX_DATE_FORMAT;
+    if is_short && write!(out, "{}", Local::now().format(format)).is_ok() {
+        return Ok(out);
+    }
+    Err(invalid(format!("{:?} is no form of a date", format.chars().take(32).collect::<String>())))
 }
 
 /// `json.dumps(value, ensure_ascii=False, indent=indent)`: unlike the engine's own filter it does

@@ -6,6 +6,7 @@ use kinglet::{MemoryPlan, Model, ModelOptions};
 use serde::Serialize;
 
 use super::Arguments;
+use crate::arguments::session_options;
 use crate::failure::Failure;
 use crate::memory;
 use crate::output::{Format, print, print_json};
@@ -34,8 +35,7 @@ pub(super) fn show(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
     options.threads = arguments.model.threads.map(std::num::NonZeroUsize::get);
     let model =
         Model::open_with(path, &options).map_err(|e| Failure::from(e).during(path.display()))?;
-    let context = arguments.context.unwrap_or(model.context_length());
-    let plan = model.memory_plan(context)?;
+    let plan = model.memory_plan(&session_options(arguments.context, arguments.kv))?;
     if arguments.output == Format::Md {
         return print(&table(&model, &plan, program).markdown());
     }
