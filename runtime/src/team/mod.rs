@@ -16,6 +16,7 @@ mod tiles;
 mod wait;
 
 use std::any::Any;
+use std::collections::TryReserveError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,6 +24,9 @@ use region::Regions;
 pub(crate) use tiles::{ColumnBlock, Columns, RowRuns};
 
 use crate::error::Error;
+
+/// Addresses that a thread's stack takes.
+const STACK: usize = 2 << 20;
 
 /// Threads for the steps of a model. Entered by one step at a time.
 pub struct Team {
@@ -60,13 +64,16 @@ impl Team {
         let followers = match n_threads {
             1 => Followers::None,
             _ if global_pool => Followers::Global,
-            n => Followers::Own(
-                rayon::ThreadPoolBuilder::new()
+            n => {
+                let failed = |reason: String| Error::Threads { wanted: n, reason };
+                reserve(STACK.saturating_mul(n - 1)).map_err(|e| failed(e.to_string()))?;
+                let threads = rayon::ThreadPoolBuilder::new()
                     .num_threads(n - 1)
+                    .stack_size(STACK)
                     .thread_name(|i| format!("kinglet-{}", i + 1))
-                    .build()
-                    .map_err(|e| Error::Threads { wanted: n, reason: e.to_string() })?,
-            ),
+                    .build();
+                Followers::Own(threads.map_err(|e| failed(e.to_string()))?)
+            }
         };
         Ok(Self { regions: Arc::new(Regions::new()), followers, n_threads, entry: Mutex::new(()) })
     }
@@ -115,6 +122,15 @@ impl Crew<'_> {
         // SAFETY: a crew is used by the one thread that has entered the team.
         unsafe { regions.lead(n_items, &work) };
     }
+}
+
+/// Whether there are so many bytes of addresses. A thread that starts when they run out aborts the
+/// program at its first small allocation.
+fn reserve(bytes: usize) -> Result<(), TryReserveError> {
+    let mut stacks: Vec<u8> = Vec::new();
+    stacks.try_reserve_exact(bytes)?;
+    std::hint::black_box(&stacks);
+    Ok(())
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {
