@@ -124,7 +124,7 @@ impl Crew<'_> {
     }
 }
 
-/// Whether there are so many bytes of addresses. A thread that starts when they run out aborts the
+/// Fails where there are fewer bytes of addresses. A thread that starts when they run out aborts the
 /// program at its first small allocation.
 fn reserve(bytes: usize) -> Result<(), TryReserveError> {
     let mut stacks: Vec<u8> = Vec::new();
