@@ -1,4 +1,4 @@
-// Builds the module's variants into wasm/pkg/VARIANT: `node wasm/build.mjs [VARIANT...]`.
+// Builds the engine's variants and the quantizer into wasm/pkg/NAME: `node wasm/build.mjs [NAME...]`.
 // The name `kernel-tests` builds the kernel tests of the runtime, a program for
 // wasm/tests/kernels.test.mjs, to target/wasm/kernel-tests.wasm.
 //
@@ -18,14 +18,15 @@ const built = join(root, "target", "wasm");
 const target = "wasm32-unknown-unknown";
 /** For tests, which want to be told what to run and to say how it went. */
 const wasi = "wasm32-wasip1";
-/** Most bytes of a variant's module, gzipped. */
+/** Most bytes of a module, gzipped. */
 const budget = 1_000_000;
 
-const variants = {
-  simd128: { features: [] },
-  relaxed: { features: ["relaxed-simd"] },
-  "simd128-threads": { features: [], threads: true },
-  "relaxed-threads": { features: ["relaxed-simd"], threads: true },
+const modules = {
+  simd128: { crate: "kinglet-wasm", features: [] },
+  relaxed: { crate: "kinglet-wasm", features: ["relaxed-simd"] },
+  quantize: { crate: "kinglet-quantize-wasm", features: [] },
+  "simd128-threads": { crate: "kinglet-wasm", features: [], threads: true },
+  "relaxed-threads": { crate: "kinglet-wasm", features: ["relaxed-simd"], threads: true },
 };
 
 function run(command, args, env = {}) {
@@ -69,8 +70,8 @@ function toolchain(target, threads = false) {
   );
 }
 
-/** Compiles the crate and gives the path of the module. */
-function compile({ features, threads = false }) {
+/** Compiles a crate and gives the path of the module. */
+function compile({ crate, features, threads = false }) {
   const { env, args, flags } = toolchain(target, threads);
   const enabled = ["simd128", ...(threads ? ["atomics", "bulk-memory"] : [])];
   const link = threads
@@ -93,14 +94,13 @@ function compile({ features, threads = false }) {
   // One folder for all: cargo keeps what was compiled with different flags apart, and variants
   // with the same flags share everything but the runtime. The module is overwritten, though.
   const folder = join(built, "modules");
-  const crate = ["-p", "kinglet-wasm", "--target", target, "--profile", "wasm", "--locked"];
-  const selected = ["--features", [...features, ...(threads ? ["threads"] : [])].join()];
-  run("cargo", ["build", ...args, ...crate, ...selected], {
+  const selected = ["-p", crate, "--features", [...features, ...(threads ? ["threads"] : [])].join()];
+  run("cargo", ["build", ...args, ...selected, "--target", target, "--profile", "wasm", "--locked"], {
     ...env,
     CARGO_ENCODED_RUSTFLAGS: rustflags.join("\x1f"),
     CARGO_TARGET_DIR: folder,
   });
-  return join(folder, target, "wasm", "kinglet_wasm.wasm");
+  return join(folder, target, "wasm", `${crate.replaceAll("-", "_")}.wasm`);
 }
 
 /** Writes the JavaScript side of a module, and the module made small, to wasm/pkg. */
@@ -176,17 +176,17 @@ function compileTests() {
 }
 
 const chosen = process.argv.slice(2);
-const unknown = chosen.find((name) => name !== "kernel-tests" && !(name in variants));
+const unknown = chosen.find((name) => name !== "kernel-tests" && !(name in modules));
 if (unknown) {
-  throw new Error(`no variant ${unknown}; there are ${Object.keys(variants).join(", ")}`);
+  throw new Error(`no module ${unknown}; there are ${Object.keys(modules).join(", ")}`);
 }
 const small = [];
-for (const name of chosen.length ? chosen : Object.keys(variants)) {
+for (const name of chosen.length ? chosen : Object.keys(modules)) {
   if (name === "kernel-tests") {
     compileTests();
     continue;
   }
-  const module = bind(name, compile(variants[name]));
-  small.push(optimise(module, variants[name]).then(() => report(name, module)));
+  const module = bind(name, compile(modules[name]));
+  small.push(optimise(module, modules[name]).then(() => report(name, module)));
 }
 await Promise.all(small);

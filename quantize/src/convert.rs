@@ -1,12 +1,13 @@
 //! The conversion itself: plan, hash the inputs, compile the tokenizer, encode tensor by tensor.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use kinglet_formats::kinglet::{
-    EmbeddingLimits, Generation, InputFile, Meta, Provenance, Role, TensorPlan, Writer,
+    EmbeddingLimits, Generation, InputFile, KingletError, Meta, Provenance, Role, TensorPlan,
+    Writer,
 };
 use kinglet_formats::layout::{Layout, plane_lengths};
 use kinglet_formats::spec::Head;
@@ -37,6 +38,34 @@ pub fn quantize(
 ) -> Result<Report, QuantizeError> {
     let out = out.as_ref();
     refuse_inputs(source, out)?;
+    let (writer, report) = convert(source, options, progress, |meta, tokenizer, plan| {
+        Writer::create(out, meta, tokenizer, plan)
+    })?;
+    writer.finish()?;
+    Ok(report)
+}
+
+/// Converts `source` into a `.kinglet` file that begins at the beginning of `out`, and gives `out`
+/// back. Besides, as [`quantize`]; what was written before an error is of no use.
+pub fn quantize_to<W: Write + Seek>(
+    source: &Source,
+    options: &Options,
+    out: W,
+    progress: &mut dyn Progress,
+) -> Result<(W, Report), QuantizeError> {
+    let (writer, report) = convert(source, options, progress, |meta, tokenizer, plan| {
+        Writer::to(out, source.name(), meta, tokenizer, plan)
+    })?;
+    Ok((writer.into_inner()?, report))
+}
+
+/// All but the end of the file.
+fn convert<W: Write + Seek>(
+    source: &Source,
+    options: &Options,
+    progress: &mut dyn Progress,
+    begin: impl FnOnce(&Meta, &[u8], Vec<TensorPlan>) -> Result<Writer<W>, KingletError>,
+) -> Result<(Writer<W>, Report), QuantizeError> {
     let mapping = source.map()?;
     let (tensors, ignored) = resolve(&mapping, source.checkpoint())?;
     let forms = forms(&tensors, options)?;
@@ -64,7 +93,7 @@ pub fn quantize(
             group: form.group,
         });
     }
-    let mut writer = Writer::create(out, &meta, &tokenizer, plan)?;
+    let mut writer = begin(&meta, &tokenizer, plan)?;
 
     let mut done = 0;
     let mut reports = Vec::with_capacity(tensors.len());
@@ -77,7 +106,7 @@ pub fn quantize(
             layout: form.layout,
             group: form.group,
             scale_search: options.scale_search,
-            pool: &pool,
+            pool: pool.as_ref(),
         };
         let before = done;
         let relative_error = job.run(&mut |bytes| {
@@ -97,9 +126,14 @@ pub fn quantize(
         });
     }
     tell(progress, Stage::Finish, source.name(), 0, 0)?;
-    writer.finish()?;
-    let output_bytes = std::fs::metadata(out).map_err(|error| QuantizeError::io(out, error))?.len();
-    Ok(Report { family: mapping.family, tensors: reports, ignored, input_bytes, output_bytes })
+    let report = Report {
+        family: mapping.family,
+        tensors: reports,
+        ignored,
+        input_bytes,
+        output_bytes: writer.file_len(),
+    };
+    Ok((writer, report))
 }
 
 fn role(tensor: &Canonical) -> Role {
@@ -144,11 +178,16 @@ fn forms(tensors: &[Resolved], options: &Options) -> Result<Vec<Form>, QuantizeE
     Ok(tensors.iter().map(form).collect())
 }
 
-fn pool(options: &Options) -> Result<rayon::ThreadPool, QuantizeError> {
+/// `None` stands for the calling thread, where there are no others.
+fn pool(options: &Options) -> Result<Option<rayon::ThreadPool>, QuantizeError> {
+    if cfg!(target_family = "wasm") {
+        return Ok(None);
+    }
     rayon::ThreadPoolBuilder::new()
         .num_threads(options.threads.map_or(0, std::num::NonZeroUsize::get))
         .thread_name(|i| format!("quantize {i}"))
         .build()
+        .map(Some)
         .map_err(|error| QuantizeError::Threads(error.to_string()))
 }
 
@@ -163,37 +202,53 @@ fn refuse_inputs(source: &Source, out: &Path) -> Result<(), QuantizeError> {
     Ok(())
 }
 
-/// BLAKE3 of every input file. Read through a small buffer, so that no page of a mapping is held.
+/// BLAKE3 of every input.
 fn hash_inputs(
     source: &Source,
     progress: &mut dyn Progress,
 ) -> Result<Vec<InputFile>, QuantizeError> {
-    let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let size = |path: &PathBuf| match source.held(path) {
+        Some(bytes) => bytes.len() as u64,
+        None => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+    };
     let total = source.inputs().iter().map(size).sum();
-    let mut buffer = vec![0; HASH_STEP];
     let mut done = 0;
     let mut inputs = Vec::new();
     for path in source.inputs() {
         let name = source.input_name(path);
-        let mut file = File::open(path).map_err(|error| QuantizeError::io(path, error))?;
         let mut hasher = blake3::Hasher::new();
         let mut bytes = 0;
-        loop {
+        let mut take = |piece: &[u8]| {
             tell(progress, Stage::Hash, &name, done + bytes, total)?;
-            let n = match file.read(&mut buffer) {
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                other => other.map_err(|error| QuantizeError::io(path, error))?,
-            };
-            if n == 0 {
-                break;
-            }
-            hasher.update(&buffer[..n]);
-            bytes += n as u64;
+            hasher.update(piece);
+            bytes += piece.len() as u64;
+            Ok(())
+        };
+        match source.held(path) {
+            Some(held) => held.chunks(HASH_STEP).try_for_each(take)?,
+            None => read_file(path, &mut take)?,
         }
         done += bytes;
         inputs.push(InputFile { name, bytes, blake3: hasher.finalize().to_hex().to_string() });
     }
     Ok(inputs)
+}
+
+/// Reads a file through a small buffer, so that no page of a mapping is held.
+fn read_file(
+    path: &Path,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), QuantizeError>,
+) -> Result<(), QuantizeError> {
+    let mut file = File::open(path).map_err(|error| QuantizeError::io(path, error))?;
+    let mut buffer = vec![0; HASH_STEP];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => take(&buffer[..n])?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(QuantizeError::io(path, error)),
+        }
+    }
 }
 
 fn meta(

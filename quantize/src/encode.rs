@@ -22,7 +22,8 @@ pub(crate) struct Job<'a> {
     pub(crate) layout: Layout,
     pub(crate) group: u32,
     pub(crate) scale_search: bool,
-    pub(crate) pool: &'a rayon::ThreadPool,
+    /// `None` stands for the calling thread.
+    pub(crate) pool: Option<&'a rayon::ThreadPool>,
 }
 
 impl Job<'_> {
@@ -37,6 +38,13 @@ impl Job<'_> {
             Layout::I8R8K8 => self.int8(write),
             Layout::F16R8K1 => self.half(write),
             _ => self.float(write),
+        }
+    }
+
+    fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
         }
     }
 
@@ -70,7 +78,7 @@ impl Job<'_> {
                 i8_r8k8::encode_panels(&x, n, cols, self.group, self.scale_search, data, scales)
                     .map_err(|error| self.encode_error(error, first))
             });
-            sum(self.pool.install(|| encode.collect()), &mut error)?;
+            sum(self.install(|| encode.collect()), &mut error)?;
             write(bytemuck::cast_slice(data))?;
         }
         write(bytemuck::cast_slice(&scales))?;
@@ -125,7 +133,7 @@ impl Job<'_> {
                     f16_r8k1::encode_panels(&x, n, cols, data)
                         .map_err(|error| self.encode_error(error, first))
                 });
-            sum(self.pool.install(|| encode.collect()), &mut error)?;
+            sum(self.install(|| encode.collect()), &mut error)?;
             write(bytemuck::cast_slice(data))?;
         }
         Ok(error.relative())

@@ -9,7 +9,7 @@
 //! # Ok::<(), kinglet_quantize::QuantizeError>(())
 //! ```
 //!
-//! A [`Source`] is a GGUF file, a Hugging Face folder, or a weight file of one. The modules of
+//! A [`Source`] is a GGUF file, a Hugging Face folder, a weight file of one, or their bytes. The modules of
 //! `arch` map each family of checkpoints to a
 //! [`ModelSpec`](kinglet_formats::spec::ModelSpec) and say where its tensors are; everything after
 //! that knows no family.
@@ -28,7 +28,7 @@ mod resolve;
 mod source;
 pub mod tokenizer;
 
-pub use convert::quantize;
+pub use convert::{quantize, quantize_to};
 pub use error::QuantizeError;
 pub use options::{Group, InvalidOption, Options, WeightType};
 pub use progress::{Progress, Stage, Update};

@@ -30,22 +30,43 @@ export class ModelCard {
   }
 
   /** Loads a model with progress; returns nothing if that fails, and says why. */
-  async load(source) {
+  load(source) {
+    return this.#work(this.#about.title, (show, signal) => this.#load(source, show, signal));
+  }
+
+  /**
+   * Opens files that are a model, or a checkpoint, which is converted first: the model, and the
+   * converted file if there is one. Returns nothing if that fails, and says why.
+   */
+  open({ name, files }) {
+    return this.#work(name, async (show, signal) => {
+      const [file] = Object.values(files);
+      if (await isModel(file)) return { model: await this.#load(file, show, signal) };
+      const converted = await Kinglet.quantize(files, { name, signal, onProgress: show });
+      return { model: await this.#load(converted, show, signal), converted };
+    });
+  }
+
+  #load(source, onProgress, signal) {
+    const query = new URLSearchParams(location.search);
+    const threads = Number(query.get('threads')) || undefined;
+    const variant = query.get('variant') ?? undefined;
+    return Kinglet.load(source, { signal, threads, variant, onProgress });
+  }
+
+  /** Shows how far some work is, or why it failed. */
+  async #work(title, work) {
     this.#stop?.abort();
     const stop = new AbortController();
     this.#stop = stop;
     this.#root.hidden = false;
-    const { bar, numbers } = this.#showProgress(stop);
+    const { bar, numbers } = this.#showProgress(title, stop);
+    const show = (progress) => {
+      bar.value = progress.loaded / progress.total;
+      numbers.textContent = describe(progress);
+    };
     try {
-      return await Kinglet.load(source, {
-        signal: stop.signal,
-        threads: Number(new URLSearchParams(location.search).get('threads')) || undefined,
-        variant: new URLSearchParams(location.search).get('variant') ?? undefined,
-        onProgress(progress) {
-          bar.value = progress.loaded / progress.total;
-          numbers.textContent = describe(progress);
-        },
-      });
+      return await work(show, stop.signal);
     } catch (error) {
       this.#root.hidden = this.#done;
       if (stop.signal.aborted) this.#offer();
@@ -70,19 +91,29 @@ export class ModelCard {
     if (failure) this.#root.hidden = false;
   }
 
-  #showProgress(stop) {
+  #showProgress(title, stop) {
     const bar = element('progress');
     bar.setAttribute('aria-label', 'Loading the model');
     const numbers = element('p', 'Starting', 'numbers');
     const cancel = element('button', 'Cancel', 'quiet');
     cancel.onclick = () => stop.abort();
-    this.#root.replaceChildren(element('h2', this.#about.title), bar, numbers, cancel);
+    this.#root.replaceChildren(element('h2', title), bar, numbers, cancel);
     return { bar, numbers };
   }
 }
 
+/** Every model begins like this. */
+async function isModel(file) {
+  const start = new Uint8Array(await file.slice(0, 4).arrayBuffer());
+  return String.fromCharCode(...start) === '\x89KGL';
+}
+
+/** What is done where it is not plain loading. */
+const PHASES = { hash: 'Checking', convert: 'Converting' };
+
 function describe({ phase, loaded, total, bytesPerSecond, secondsLeft }) {
-  const amount = `${(loaded / MB).toFixed(0)} of ${(total / MB).toFixed(0)} MB`;
+  const megabytes = `${(loaded / MB).toFixed(0)} of ${(total / MB).toFixed(0)} MB`;
+  const amount = PHASES[phase] ? `${PHASES[phase]}: ${megabytes}` : megabytes;
   if (phase !== 'download') return amount;
   const speed = `${(bytesPerSecond / MB).toFixed(1)} MB/s`;
   if (secondsLeft === null) return amount;

@@ -2,12 +2,13 @@
 
 import { ChatPanel } from './chat.js';
 import { ModelCard } from './card.js';
+import { chosenFiles, droppedFiles } from './dropped.js';
 import { SearchPanel } from './search.js';
 
 const $ = (id) => document.getElementById(id);
 
-const chat = new ChatPanel({ onFacts: showFacts, announce });
-const search = new SearchPanel({ onFacts: showFacts });
+const chat = new ChatPanel({ onFacts: (facts) => showFacts('chat', facts), announce });
+const search = new SearchPanel({ onFacts: (facts) => showFacts('search', facts) });
 const tabs = [$('chat-tab'), $('search-tab')];
 const cards = {
   chat: new ModelCard($('chat-card'), {
@@ -53,7 +54,9 @@ for (const [i, tab] of tabs.entries()) {
   };
 }
 
-function showFacts(facts) {
+/** Facts may come late: those of a panel that is hidden by then are not shown. */
+function showFacts(panel, facts) {
+  if ($(panel).hidden) return;
   const entries = Object.entries(facts).map(([name, value]) => {
     const row = document.createElement('div');
     const term = document.createElement('dt');
@@ -71,33 +74,45 @@ function announce(text) {
   $('spoken').textContent = text;
 }
 
-async function openFile(file) {
+async function open(given) {
   const shown = tabs.find((tab) => tab.getAttribute('aria-selected') === 'true');
   const card = cards[shown.getAttribute('aria-controls')];
-  const model = await card.load(file);
-  if (!model) return;
+  const opened = await card.open(given);
+  if (!opened) return;
+  const { model, converted } = opened;
   const { generative } = await model.info();
   const kind = generative ? 'chat' : 'search';
   card.hide();
   select(tabs[kind === 'chat' ? 0 : 1]);
-  await adopt(kind, model, file.name);
+  await adopt(kind, model, given.name);
+  offerToKeep(converted, given.name);
+}
+
+/** A converted model can be kept as a file. */
+function offerToKeep(converted, name) {
+  const link = $('keep');
+  if (link.href) URL.revokeObjectURL(link.href);
+  link.hidden = !converted;
+  if (!converted) return;
+  link.href = URL.createObjectURL(converted);
+  link.download = `${name.replace(/\.[a-z]+$/i, '')}.kinglet`;
 }
 
 $('own').onchange = ({ target }) => {
-  const [file] = target.files;
+  const given = chosenFiles([...target.files]);
   target.value = ''; // so that the same file can be chosen again
-  if (file) openFile(file);
+  if (Object.keys(given.files).length) open(given);
 };
 document.ondragover = (event) => {
   event.preventDefault();
   document.body.classList.add('dropping');
 };
 document.ondragleave = () => document.body.classList.remove('dropping');
-document.ondrop = (event) => {
+document.ondrop = async (event) => {
   event.preventDefault();
   document.body.classList.remove('dropping');
-  const [file] = event.dataTransfer.files;
-  if (file) openFile(file);
+  const given = await droppedFiles(event.dataTransfer);
+  if (Object.keys(given.files).length) open(given);
 };
 
 // The page itself works offline too, once visited.

@@ -1,7 +1,7 @@
-// Bundles the package's scripts and the four builds of the engine into `dist/`, a file each, so
-// that a bundler or a plain server needs to know no more than their addresses.
+// Bundles the package's scripts, the four builds of the engine and the quantizer into `dist/`, a
+// file each, so that a bundler or a plain server needs to know no more than their addresses.
 //
-//   node package/bundle.mjs BUILDS    BUILDS/VARIANT/ holds wasm-bindgen's output for each variant
+//   node package/bundle.mjs BUILDS    BUILDS/NAME/ holds wasm-bindgen's output for each module
 
 import { copyFile, mkdir, readFile, readdir, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
@@ -34,13 +34,13 @@ await build({ ...options, entryPoints: [join(here, 'src/node.js')], platform: 'n
 
 const own = (await gzipped('index.js')) + (await gzipped('worker.js'));
 let largest = 0;
-for (const variant of VARIANTS) {
-  const folder = join(builds, variant);
+for (const name of [...VARIANTS, 'quantize']) {
+  const folder = join(builds, name);
   const names = await readdir(folder);
-  const wasm = names.find((name) => name.endsWith('_bg.wasm'));
+  const wasm = names.find((file) => file.endsWith('_bg.wasm'));
   const glue = JSON.stringify(join(folder, wasm.replace('_bg.wasm', '.js')));
   let contents = `export * from ${glue}; export { default } from ${glue};`;
-  if (variant.endsWith('-threads')) {
+  if (name.endsWith('-threads')) {
     const helper = JSON.stringify(join(here, 'src/threads.js'));
     contents += `
       import init, { wbg_rayon_start_worker } from ${glue};
@@ -50,15 +50,15 @@ for (const variant of VARIANTS) {
   }
   await build({
     ...options,
-    stdin: { contents, resolveDir: here, sourcefile: `${variant}.js` },
+    stdin: { contents, resolveDir: here, sourcefile: `${name}.js` },
     outdir: undefined,
-    outfile: join(dist, `${variant}.js`),
+    outfile: join(dist, `${name}.js`),
     plugins: [threads],
   });
-  await copyFile(join(folder, wasm), join(dist, `${variant}.wasm`));
-  const total = own + (await gzipped(`${variant}.js`)) + (await gzipped(`${variant}.wasm`));
+  await copyFile(join(folder, wasm), join(dist, `${name}.wasm`));
+  const total = own + (await gzipped(`${name}.js`)) + (await gzipped(`${name}.wasm`));
   largest = Math.max(largest, total);
-  console.log(`${variant.padEnd(16)} ${(total / 1000).toFixed(0)} kB gzipped, scripts included`);
+  console.log(`${name.padEnd(16)} ${(total / 1000).toFixed(0)} kB gzipped, scripts included`);
 }
 if (largest > BUDGET) {
   console.error(`a visitor would download ${largest} bytes, more than ${BUDGET}`);

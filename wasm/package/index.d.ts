@@ -6,6 +6,10 @@ export type ErrorCode =
   | 'http'
   /** A web page or some other file. */
   | 'not-kinglet'
+  /** For `quantize`: none of the files is a checkpoint. */
+  | 'not-a-checkpoint'
+  /** For `quantize`: a file that belongs to the checkpoint was not given. */
+  | 'missing-file'
   /** Bytes that differ from what was converted, after a second try. */
   | 'corrupt'
   /** The file at the source is shorter than it should be. */
@@ -189,6 +193,26 @@ export interface Model {
   dispose(): Promise<void>;
 }
 
+export type QuantizeFile = Blob | string | URL;
+
+export interface QuantizeOptions {
+  /** Type of the matrices; `int8`. */
+  type?: 'int8' | 'f16';
+  /** Columns that share a scale; 64. */
+  group?: 32 | 64 | 128 | 'row';
+  /** Name of the checkpoint, which the model's file records; the file's or folder's own. */
+  name?: string;
+  /** Called at most ten times a second, and at the end of each phase. */
+  onProgress?: (progress: QuantizeProgress) => void;
+  /** Gives up; everything is freed. */
+  signal?: AbortSignal;
+}
+
+export interface QuantizeProgress extends Omit<Progress, 'phase'> {
+  /** `read` and `hash` count bytes of the checkpoint, `convert` those of the model. */
+  phase: 'read' | 'hash' | 'convert';
+}
+
 export interface StoredModel {
   url: string;
   bytes: number;
@@ -199,6 +223,16 @@ export interface StoredModel {
 export const Kinglet: {
   /** Loads a model from an address, a `File` or bytes; in Node also from a path. */
   load(source: string | URL | Blob | ArrayBuffer | ArrayBufferView, options?: LoadOptions): Promise<Model>;
+  /**
+   * Turns a checkpoint into a model's file, in a worker of its own: a GGUF file, or a safetensors or
+   * PyTorch file with those that lie beside it in a Hugging Face folder (`config.json`,
+   * `tokenizer.json`, …), as an array of `File`s or by their names. In Node, files may be paths. The
+   * bytes are those that `kinglet quantize` would write.
+   */
+  quantize(
+    checkpoint: QuantizeFile | Iterable<QuantizeFile> | Record<string, QuantizeFile>,
+    options?: QuantizeOptions,
+  ): Promise<Blob>;
   /** Models kept on this device; in pages only. */
   stored: {
     list(): Promise<StoredModel[]>;

@@ -1,11 +1,12 @@
 // The demo page as a visitor uses it. With SCREENSHOTS=FOLDER it leaves pictures there.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { join } from 'node:path';
 
 import { openBrowser } from './browser.mjs';
-import { continuation, embeddings } from './native.mjs';
+import { continuation, embeddings, gguf, quantized } from './native.mjs';
 import { startServer } from './server.mjs';
 
 let server, browser, page;
@@ -96,6 +97,26 @@ test('a file of one\'s own opens', async () => {
   await page.locator('#own').setInputFiles(own);
   await page.waitForFunction(() => document.querySelector('#search-tab').getAttribute('aria-selected') === 'true');
   await page.locator('#hits li').first().waitFor();
+});
+
+test('a checkpoint of one\'s own is converted, answers, and can be kept', async () => {
+  await page.locator('#own').setInputFiles(gguf());
+  await page.locator('.numbers', { hasText: 'Converting: ' }).waitFor();
+  await picture('convert-light');
+  const link = page.getByRole('link', { name: 'Keep the converted file' });
+  await link.waitFor();
+  assert.match(await page.locator('#facts').textContent(), /SmolLM2-135M-Instruct/);
+  await button('Write a haiku about a small bird.').click();
+  await page.locator('.speed').waitFor();
+  const [download] = await Promise.all([page.waitForEvent('download'), link.click()]);
+  assert.match(download.suggestedFilename(), /^SmolLM2-135M-Instruct.*\.kinglet$/);
+  assert.ok((await readFile(await download.path())).equals(quantized(gguf())));
+});
+
+test('files that are no model say what is missing', async () => {
+  const buffer = await readFile(new URL('../package.json', import.meta.url));
+  await page.locator('#own').setInputFiles({ name: 'x.safetensors', mimeType: '', buffer });
+  await page.locator('.failure', { hasText: 'checkpoint' }).waitFor();
 });
 
 test('a second visit works without network, in the dark and on a phone', async () => {

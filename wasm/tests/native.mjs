@@ -2,7 +2,12 @@
 // KINGLET names a built command, which saves building one.
 
 import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+
+import { modelFolder } from '../demo/serve.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -22,4 +27,26 @@ export function continuation(prompt, maxTokens) {
 /** A vector for each text. */
 export function embeddings(texts) {
   return JSON.parse(kinglet('embed', 'minilm', '-q', '-o', 'json', ...texts)).embeddings;
+}
+
+/** The folder of a checkpoint that was fetched. */
+export function checkpoint(name) {
+  return join(dirname(modelFolder()), 'checkpoints', name);
+}
+
+/** The GGUF file that SmolLM2 is converted from. */
+export function gguf() {
+  const folder = checkpoint('smollm2-135m');
+  return join(folder, readdirSync(folder).find((name) => name.endsWith('.gguf')));
+}
+
+/** The model's file that a checkpoint becomes. */
+export function quantized(input, ...options) {
+  const folder = mkdtempSync(join(tmpdir(), 'kinglet-native-'));
+  try {
+    kinglet('quantize', input, '-o', join(folder, 'out.kinglet'), ...options);
+    return readFileSync(join(folder, 'out.kinglet'));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }

@@ -1,7 +1,7 @@
 // The package in Node, imported by its name.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { after, before, test } from 'node:test';
 
 import { findModel, modelFolder, serveDemo } from '../demo/serve.mjs';
 import { Kinglet, KingletError } from '../package/dist/node.js';
-import { continuation, embeddings } from './native.mjs';
+import { checkpoint, continuation, embeddings, gguf, quantized } from './native.mjs';
 
 const PROMPT = 'Once upon a time there was';
 let smollm, minilm;
@@ -102,4 +102,61 @@ test('an idle model keeps no program from ending', async () => {
   });
   assert.equal(stdout, '384\n');
   assert.equal(status, 0);
+});
+
+const bytes = async (blob) => Buffer.from(await blob.arrayBuffer());
+
+test('checkpoints become the files that the command writes', async () => {
+  const phases = new Set();
+  const onProgress = ({ phase, loaded, total }) => {
+    phases.add(phase);
+    assert.ok(loaded <= total, `${phase}: ${loaded} of ${total}`);
+  };
+  const file = await Kinglet.quantize(gguf(), { onProgress, group: 32 });
+  assert.ok((await bytes(file)).equals(quantized(gguf(), '--group', '32')));
+  assert.deepEqual([...phases], ['read', 'hash', 'convert']);
+
+  const folder = checkpoint('all-minilm-l6-v2');
+  const names = [
+    'model.safetensors', 'config.json', 'tokenizer.json', 'tokenizer_config.json', 'modules.json',
+    '1_Pooling/config.json', 'sentence_bert_config.json', 'config_sentence_transformers.json',
+  ];
+  const files = Object.fromEntries(names.map((name) => [name, join(folder, name)]));
+  // Not read: weights in another form, which are not there.
+  files['onnx/model.onnx'] = join(folder, 'none');
+  const encoder = await Kinglet.quantize(files, { name: 'all-minilm-l6-v2' });
+  assert.ok((await bytes(encoder)).equals(quantized(folder)));
+  const model = await Kinglet.load(encoder);
+  const vector = await model.embed('a small bird');
+  const [expected] = embeddings(['a small bird']);
+  const cosine = vector.reduce((sum, x, i) => sum + x * expected[i], 0);
+  assert.ok(cosine >= 0.9999, `${cosine}`);
+  await model.dispose();
+});
+
+test('conversions that fail say why, and can be given up', async () => {
+  const folder = checkpoint('all-minilm-l6-v2');
+  const weights = join(folder, 'model.safetensors');
+  const cut = new Blob([(await readFile(gguf())).subarray(0, 5_000_000)]);
+  for (const [files, options, code, words] of [
+    [new Blob(['<html>']), {}, 'not-a-checkpoint', /content is of no known kind/],
+    [minilm, {}, 'not-a-checkpoint', /a \.kinglet file already/],
+    [weights, {}, 'missing-file', /config\.json is missing/],
+    [cut, {}, 'corrupt', /checkpoint: .* downloaded completely/],
+    [join(folder, 'none'), {}, 'unreadable', /none cannot be read/],
+    [weights, { type: 'int4' }, 'invalid-option', /`int4` is not one of int8, f16/],
+    [weights, { group: 48 }, 'invalid-option', /`48` is not one of 32/],
+    [weights, { groups: 64 }, 'invalid-option', /no option groups/],
+    [{}, {}, 'invalid-option', /has no files/],
+    [{ 'config.json': 5 }, {}, 'invalid-option', /paths or Blobs/],
+    [null, {}, 'invalid-option', /has no files/],
+  ]) {
+    const error = await Kinglet.quantize(files, options).then(() => null, (error) => error);
+    assert.ok(error instanceof KingletError, `${error}`);
+    assert.equal(error.code, code, error.message);
+    assert.match(error.message, words);
+  }
+  const stop = new AbortController();
+  const onProgress = ({ phase }) => phase === 'convert' && stop.abort();
+  await assert.rejects(Kinglet.quantize(gguf(), { onProgress, signal: stop.signal }), { name: 'AbortError' });
 });

@@ -2,6 +2,19 @@
 
 import { Kinglet, KingletError, type ModelInfo, type Progress } from 'kinglet';
 
+export async function conversions(files: File[], blob: Blob): Promise<Blob> {
+  const converted: Blob = await Kinglet.quantize(files, {
+    type: 'f16',
+    group: 'row',
+    name: 'mine',
+    onProgress: ({ phase, loaded, total }) => [phase, loaded / total],
+    signal: AbortSignal.timeout(1000),
+  });
+  // @ts-expect-error: there is no such type
+  await Kinglet.quantize(converted, { type: 'int4' });
+  return Kinglet.quantize({ 'model.safetensors': blob, 'config.json': blob });
+}
+
 export async function everything(file: File): Promise<ModelInfo> {
   const stop = new AbortController();
   const model = await Kinglet.load(file, {

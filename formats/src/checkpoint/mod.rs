@@ -1,7 +1,7 @@
 //! Readers of trained checkpoints: safetensors, GGUF and PyTorch archives.
 //!
 //! A reader borrows mapped bytes, trusts no number in them, and hands out rows as `f32`.
-//! [`open_file`] and [`open_folder`] choose the reader by what the file contains.
+//! [`open_file`], [`open_bytes`] and [`open_folder`] choose the reader by what the file contains.
 
 mod dtype;
 mod error;
@@ -18,7 +18,7 @@ mod stored;
 pub use dtype::DType;
 pub use error::{CheckpointError, IndexProblem, Quoted, TensorProblem};
 pub use gguf::{Gguf, GgufProblem};
-pub use open::{open_file, open_folder};
+pub use open::{open_bytes, open_file, open_folder};
 pub use pytorch::{Pytorch, PytorchProblem};
 pub use safetensors::{Safetensors, SafetensorsProblem};
 

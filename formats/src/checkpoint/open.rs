@@ -13,12 +13,20 @@ const INDEX: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.ind
 /// Maps the checkpoint file at `path` and reads its header. The kind is told by the content.
 pub fn open_file(path: impl AsRef<Path>) -> Result<Box<dyn Checkpoint>, CheckpointError> {
     let path = path.as_ref();
-    let bytes = Bytes::map(path)?;
+    open_bytes(Bytes::map(path)?, path)
+}
+
+/// Reads the header of the checkpoint file `bytes`, which messages call `name`.
+pub fn open_bytes(
+    bytes: Bytes,
+    name: impl AsRef<Path>,
+) -> Result<Box<dyn Checkpoint>, CheckpointError> {
+    let name = name.as_ref();
     match kind(&bytes) {
-        Ok(Kind::Gguf) => Ok(Box::new(Gguf::parse(bytes, path)?)),
-        Ok(Kind::Pytorch) => Ok(Box::new(Pytorch::parse(bytes, path)?)),
-        Ok(Kind::Safetensors) => Ok(Box::new(Safetensors::parse(bytes, path)?)),
-        Err(hint) => Err(CheckpointError::UnknownKind { file: path.to_owned(), hint }),
+        Ok(Kind::Gguf) => Ok(Box::new(Gguf::parse(bytes, name)?)),
+        Ok(Kind::Pytorch) => Ok(Box::new(Pytorch::parse(bytes, name)?)),
+        Ok(Kind::Safetensors) => Ok(Box::new(Safetensors::parse(bytes, name)?)),
+        Err(hint) => Err(CheckpointError::UnknownKind { file: name.to_owned(), hint }),
     }
 }
 

@@ -7,6 +7,7 @@ mod header;
 mod index;
 mod json;
 mod meta;
+mod new_file;
 mod reader;
 mod verify;
 mod writer;
@@ -23,6 +24,7 @@ pub use error::{KingletError, Section, TensorProblem};
 pub use header::HEADER as HEADER_BYTES;
 pub use index::{NAME_BYTES, Role, Tensor};
 pub use meta::{EmbeddingLimits, General, Generation, InputFile, META_BYTES, Meta, Provenance};
+pub use new_file::NewFile;
 pub use reader::{KingletFile, View};
 pub use writer::{TensorPlan, Writer};
 

@@ -270,10 +270,10 @@ fn what_is_no_file_is_not_replaced_by_one() {
 #[test]
 fn causes_in_the_system_are_told_with_what_to_do() {
     let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-    let message = writer::write_error(Path::new("models/a.kinglet"), 4321, full).to_string();
+    let message = new_file::write_error(Path::new("models/a.kinglet"), 4321, full).to_string();
     assert!(message.contains("models/a.kinglet: 4321 bytes are needed"), "{message}");
     for kind in [std::io::ErrorKind::PermissionDenied, std::io::ErrorKind::ReadOnlyFilesystem] {
-        let message = writer::write_error(Path::new("a.kinglet"), 1, kind.into()).to_string();
+        let message = new_file::write_error(Path::new("a.kinglet"), 1, kind.into()).to_string();
         assert!(message.contains("choose another folder"), "{message}");
     }
 }

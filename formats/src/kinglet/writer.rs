@@ -1,16 +1,14 @@
 //! Writes a file tensor by tensor, in bounded memory, and puts it in place only when complete.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-
-use tempfile::NamedTempFile;
 
 use super::error::{KingletError, TensorProblem};
 use super::header::{HASH, HEADER, Header, Lengths, Places, head_hash};
 use super::index::{self, NAME_BYTES, RECORD, Record, Role};
 use super::meta::Meta;
+use super::new_file::{NewFile, write_error};
 use super::{ALIGNMENT, CHUNK};
 use crate::layout::{Form, Layout, Planes, plane_lengths};
 
@@ -31,11 +29,13 @@ pub struct TensorPlan {
 
 /// Writes a `.kinglet` file: first all tensors in the order of the plan, then the rest.
 ///
-/// The bytes go to a temporary file beside the target, which takes the target's name in
-/// [`Writer::finish`] when everything is on the disk. Dropping the writer removes it.
-pub struct Writer {
+/// With [`Writer::create`] the bytes go to a temporary file beside the target, which takes the
+/// target's name in [`Writer::finish`] when everything is on the disk; dropping the writer removes
+/// it. [`Writer::to`] writes to anything else, and [`Writer::into_inner`] ends that.
+pub struct Writer<W: Write + Seek = NewFile> {
+    /// Its name in messages.
     path: PathBuf,
-    file: BufWriter<NamedTempFile>,
+    out: BufWriter<W>,
     places: Places,
     lengths: Lengths,
     meta: Vec<u8>,
@@ -60,16 +60,16 @@ struct Planned {
     offsets: Vec<u64>,
 }
 
-impl Writer {
-    /// Starts a file at `path`; a file already there stays until [`Writer::finish`] replaces it.
-    ///
-    /// The caller makes sure that `path` is none of the files it reads from.
-    pub fn create(
-        path: &Path,
-        meta: &Meta,
-        tokenizer: &[u8],
-        plan: Vec<TensorPlan>,
-    ) -> Result<Self, KingletError> {
+/// What is known of a file before its tensors.
+struct Outline {
+    places: Places,
+    lengths: Lengths,
+    meta: Vec<u8>,
+    plan: Vec<Planned>,
+}
+
+impl Outline {
+    fn new(meta: &Meta, tokenizer: &[u8], plan: Vec<TensorPlan>) -> Result<Self, KingletError> {
         let meta = meta.to_section()?;
         let (plan, data_len) = lay_out(plan)?;
         let lengths = Lengths {
@@ -82,10 +82,54 @@ impl Writer {
             ],
         };
         let places = lengths.places().ok_or(KingletError::FileTooLarge)?;
-        let file = temporary_file(path, places.file)?;
+        Ok(Self { places, lengths, meta, plan })
+    }
+}
+
+impl Writer {
+    /// Starts a file at `path`; a file already there stays until [`Writer::finish`] replaces it.
+    ///
+    /// The caller makes sure that `path` is none of the files it reads from.
+    pub fn create(
+        path: &Path,
+        meta: &Meta,
+        tokenizer: &[u8],
+        plan: Vec<TensorPlan>,
+    ) -> Result<Self, KingletError> {
+        let outline = Outline::new(meta, tokenizer, plan)?;
+        let file = NewFile::create(path, outline.places.file)?;
+        Self::begin(file, path, outline, tokenizer)
+    }
+
+    /// Writes what stands before the data, brings everything to the disk and gives the file its
+    /// name.
+    pub fn finish(self) -> Result<(), KingletError> {
+        self.into_inner()?.persist()
+    }
+}
+
+impl<W: Write + Seek> Writer<W> {
+    /// Starts a file at the beginning of `out`, which messages call `name`.
+    pub fn to(
+        out: W,
+        name: &str,
+        meta: &Meta,
+        tokenizer: &[u8],
+        plan: Vec<TensorPlan>,
+    ) -> Result<Self, KingletError> {
+        Self::begin(out, Path::new(name), Outline::new(meta, tokenizer, plan)?, tokenizer)
+    }
+
+    fn begin(
+        out: W,
+        path: &Path,
+        outline: Outline,
+        tokenizer: &[u8],
+    ) -> Result<Self, KingletError> {
+        let Outline { places, lengths, meta, plan } = outline;
         let mut writer = Self {
             path: path.to_owned(),
-            file: BufWriter::with_capacity(1 << 20, file),
+            out: BufWriter::with_capacity(1 << 20, out),
             places,
             lengths,
             meta,
@@ -98,7 +142,7 @@ impl Writer {
             failed: false,
         };
         let data = writer.places.sections[4].start;
-        writer.file.seek(SeekFrom::Start(data)).map_err(|e| writer.io_error(e))?;
+        writer.out.seek(SeekFrom::Start(data)).map_err(|e| writer.io_error(e))?;
         Ok(writer)
     }
 
@@ -174,25 +218,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes what stands before the data, brings everything to the disk and gives the file its
-    /// name.
-    pub fn finish(mut self) -> Result<(), KingletError> {
+    /// Writes what stands before the data, and gives back what was written to.
+    pub fn into_inner(mut self) -> Result<W, KingletError> {
         self.check_usable()?;
         if let Some(planned) = self.plan.get(self.current()) {
             return Err(KingletError::Plan(format!("tensor `{}` is missing", planned.name)));
         }
         let head = self.head();
-        self.file
+        self.out
             .seek(SeekFrom::Start(0))
-            .and_then(|_| self.file.write_all(&head))
-            .and_then(|()| self.file.flush())
-            .and_then(|()| self.file.get_ref().as_file().sync_all())
+            .and_then(|_| self.out.write_all(&head))
             .map_err(|e| self.io_error(e))?;
-        let Self { path, file, places, .. } = self;
-        let io_error = |e| write_error(&path, places.file, e);
-        let file = file.into_inner().map_err(|e| io_error(e.into_error()))?;
-        file.persist(&path).map_err(|e| io_error(e.error))?;
-        sync_folder(folder(&path)).map_err(io_error)
+        let Self { path, out, places, .. } = self;
+        out.into_inner().map_err(|e| write_error(&path, places.file, e.into_error()))
     }
 
     /// Everything before the data section.
@@ -214,7 +252,7 @@ impl Writer {
     /// Writes bytes of the data section.
     fn put(&mut self, bytes: &[u8]) -> Result<(), KingletError> {
         self.chunks.update(bytes);
-        self.file.write_all(bytes).map_err(|e| {
+        self.out.write_all(bytes).map_err(|e| {
             self.failed = true;
             self.io_error(e)
         })
@@ -310,59 +348,4 @@ fn lay_out(plan: Vec<TensorPlan>) -> Result<(Vec<Planned>, u64), KingletError> {
         planned.push(Planned { name, role, form: Form { dims, layout, group }, lengths, offsets });
     }
     Ok((planned, end))
-}
-
-/// A temporary file in the folder of `path`.
-fn temporary_file(path: &Path, needed: u64) -> Result<NamedTempFile, KingletError> {
-    let target = |problem| KingletError::Target { path: path.to_owned(), problem };
-    let name = path.file_name().ok_or_else(|| target("it names no file"))?;
-    if path.is_dir() {
-        return Err(target("it is a folder; name a file in it"));
-    }
-    // Renaming would put a file in the place of a device such as /dev/null.
-    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-        return Err(target("it is a device, a pipe or a socket; name a file"));
-    }
-    if !folder(path).is_dir() {
-        return Err(target("its folder does not exist; create it first"));
-    }
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(name);
-    prefix.push(".");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(".partial");
-    #[cfg(unix)]
-    {
-        // Temporary files are private by default; models get the usual permissions (less umask).
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder(path)).map_err(|e| write_error(path, needed, e))
-}
-
-/// The folder that holds `path`.
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// Brings a new name to the disk.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
-}
-
-pub(super) fn write_error(path: &Path, needed: u64, source: io::Error) -> KingletError {
-    let path = path.to_owned();
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            KingletError::DiskFull { path, needed }
-        }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            let problem = "its folder may not be written to; choose another folder";
-            KingletError::Target { path, problem }
-        }
-        _ => KingletError::Write { path, source },
-    }
 }

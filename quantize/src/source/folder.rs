@@ -1,7 +1,5 @@
 //! Hugging Face folders: weights, `config.json`, `tokenizer.json` and what may lie beside them.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use kinglet_formats::checkpoint::{self, Checkpoint};
@@ -9,6 +7,7 @@ use kinglet_formats::kinglet::{General, Generation};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::files::Files;
 use super::{Defaults, file_name, tokens};
 use crate::QuantizeError;
 use crate::arch::{self, FolderConfig, Mapping, SentenceConfig};
@@ -19,6 +18,9 @@ use crate::tokenizer::{RoleNames, compile_json};
 const MAX_CONFIG: u64 = 16 << 20;
 /// Largest `tokenizer.json` that is read.
 const MAX_TOKENIZER: u64 = 256 << 20;
+
+/// Weights in one file, in the order in which they are looked for.
+pub(super) const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
@@ -34,7 +36,7 @@ const TEMPLATE_JSON: &str = "chat_template.json";
 type Object = Map<String, Value>;
 
 pub(super) struct Folder {
-    path: PathBuf,
+    files: Files,
     checkpoint: Box<dyn Checkpoint>,
     inputs: Vec<PathBuf>,
     config: Object,
@@ -49,46 +51,43 @@ pub(super) struct Folder {
 
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self, QuantizeError> {
-        require(path, CONFIG, "it describes the model")?;
-        let weights = weight_files(path)?;
+        let files = Files::Folder(path.to_owned());
+        require(&files, CONFIG, "it describes the model")?;
+        let weights = weight_files(&files)?;
         let checkpoint = checkpoint::open_folder(path)?;
-        Self::with_weights(path, checkpoint, weights)
+        Self::with_weights(files, checkpoint, weights)
     }
 
-    /// The folder of a weight file, with that file's weights.
-    pub(super) fn of_file(file: &Path) -> Result<Self, QuantizeError> {
-        let folder = match file.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        require(folder, CONFIG, "it describes the model whose weights are in the file")?;
-        let checkpoint = checkpoint::open_file(file)?;
-        Self::with_weights(folder, checkpoint, vec![file.to_owned()])
+    /// The files beside a weight file, with that file's weights.
+    pub(super) fn of_file(files: Files, file: &Path) -> Result<Self, QuantizeError> {
+        require(&files, CONFIG, "it describes the model whose weights are in the file")?;
+        let checkpoint = files.weights(file)?;
+        Self::with_weights(files, checkpoint, vec![file.to_owned()])
     }
 
     fn with_weights(
-        path: &Path,
+        files: Files,
         checkpoint: Box<dyn Checkpoint>,
         weights: Vec<PathBuf>,
     ) -> Result<Self, QuantizeError> {
-        let mut files = Files { folder: path, read: weights };
-        let Some(config) = files.json::<Object>(CONFIG)? else {
-            return Err(missing(path, CONFIG, "it describes the model"));
+        let mut reader = Reader { files: &files, read: weights };
+        let Some(config) = reader.json::<Object>(CONFIG)? else {
+            return Err(missing(&files, CONFIG, "it describes the model"));
         };
-        let generation = files.json(GENERATION_CONFIG)?;
-        let tokenizer_config = files.json(TOKENIZER_CONFIG)?;
-        let modules: Option<Value> = files.json(MODULES)?;
+        let generation = reader.json(GENERATION_CONFIG)?;
+        let tokenizer_config = reader.json(TOKENIZER_CONFIG)?;
+        let modules: Option<Value> = reader.json(MODULES)?;
         let (pooling, sentence, prompts) = match modules {
-            Some(_) => (files.json(POOLING)?, files.json(SENTENCE)?, files.json(PROMPTS)?),
+            Some(_) => (reader.json(POOLING)?, reader.json(SENTENCE)?, reader.json(PROMPTS)?),
             None => (None, None, None),
         };
-        let chat_template = files.chat_template(tokenizer_config.as_ref())?;
-        if path.join(TOKENIZER).is_file() {
-            files.read.push(path.join(TOKENIZER));
+        let chat_template = reader.chat_template(tokenizer_config.as_ref())?;
+        if files.contains(TOKENIZER) {
+            reader.read.push(files.path(TOKENIZER));
         }
         Ok(Self {
-            inputs: files.read,
-            path: path.to_owned(),
+            inputs: reader.read,
+            files,
             checkpoint,
             config,
             generation,
@@ -101,8 +100,8 @@ impl Folder {
         })
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    pub(super) fn files(&self) -> &Files {
+        &self.files
     }
 
     pub(super) fn inputs(&self) -> &[PathBuf] {
@@ -154,7 +153,7 @@ impl Folder {
             pooling: Fields::json(
                 POOLING,
                 pooling.ok_or_else(|| {
-                    missing(&self.path, POOLING, "modules.json says that it describes the pooling")
+                    missing(&self.files, POOLING, "modules.json says that it describes the pooling")
                 })?,
             ),
         })
@@ -220,7 +219,7 @@ impl Folder {
         Ok(Defaults {
             general: General {
                 // `_name_or_path` is often that of the model it was trained from.
-                name: file_name(&self.path),
+                name: file_name(self.files.place()),
                 license: self.license(),
                 ..General::default()
             },
@@ -249,13 +248,13 @@ impl Folder {
             pad: self.tokenizer_token("pad_token"),
         };
         compile_json(&bytes, &names)
-            .map_err(|source| QuantizeError::Tokenizer { file: self.path.join(TOKENIZER), source })
+            .map_err(|source| QuantizeError::Tokenizer { file: self.files.path(TOKENIZER), source })
     }
 
     fn tokenizer_json(&self) -> Result<Vec<u8>, QuantizeError> {
         let why = "it holds the tokenizer; `AutoTokenizer.from_pretrained(…).save_pretrained(…)` writes it";
-        read_capped(&self.path, TOKENIZER, MAX_TOKENIZER)?
-            .ok_or_else(|| missing(&self.path, TOKENIZER, why))
+        let bytes = self.files.read(TOKENIZER, MAX_TOKENIZER)?;
+        bytes.ok_or_else(|| missing(&self.files, TOKENIZER, why))
     }
 
     /// Text of a token that `tokenizer_config.json` gives a role.
@@ -274,7 +273,7 @@ impl Folder {
 
     /// `license:` of the model card's head.
     fn license(&self) -> Option<String> {
-        let card = read_capped(&self.path, "README.md", MAX_CONFIG).ok()??;
+        let card = self.files.read("README.md", MAX_CONFIG).ok()??;
         let card = String::from_utf8_lossy(&card);
         let head = card.strip_prefix("---")?.split("\n---").next()?;
         let license = head.lines().find_map(|line| line.strip_prefix("license:"))?;
@@ -310,13 +309,13 @@ fn lowercases(normalizer: &Value) -> bool {
     }
 }
 
-/// Reads files of a folder and remembers which.
-struct Files<'a> {
-    folder: &'a Path,
+/// Reads files and remembers which.
+struct Reader<'a> {
+    files: &'a Files,
     read: Vec<PathBuf>,
 }
 
-impl Files<'_> {
+impl Reader<'_> {
     fn json<T: for<'de> Deserialize<'de>>(
         &mut self,
         file: &str,
@@ -328,9 +327,9 @@ impl Files<'_> {
     }
 
     fn bytes(&mut self, file: &str) -> Result<Option<Vec<u8>>, QuantizeError> {
-        let bytes = read_capped(self.folder, file, MAX_CONFIG)?;
+        let bytes = self.files.read(file, MAX_CONFIG)?;
         if bytes.is_some() {
-            self.read.push(self.folder.join(file));
+            self.read.push(self.files.path(file));
         }
         Ok(bytes)
     }
@@ -369,54 +368,35 @@ fn template_in(object: &Object) -> Option<String> {
 }
 
 /// The weight files of a folder, in the order in which a reader looks for them.
-fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, QuantizeError> {
+fn weight_files(files: &Files) -> Result<Vec<PathBuf>, QuantizeError> {
     /// The one part of an index that is of interest here.
     #[derive(Deserialize)]
     struct Index {
         weight_map: Map<String, Value>,
     }
-    for stem in ["model.safetensors", "pytorch_model.bin"] {
-        let single = folder.join(stem);
-        if single.exists() {
-            return Ok(vec![single]);
+    for stem in WEIGHTS {
+        if files.path(stem).exists() {
+            return Ok(vec![files.path(stem)]);
         }
         let name = format!("{stem}.index.json");
-        let mut files = Files { folder, read: Vec::new() };
-        if let Some(index) = files.json::<Index>(&name)? {
+        let mut reader = Reader { files, read: Vec::new() };
+        if let Some(index) = reader.json::<Index>(&name)? {
             let mut parts: Vec<&str> =
                 index.weight_map.values().filter_map(Value::as_str).collect();
             parts.sort_unstable();
             parts.dedup();
-            files.read.extend(parts.iter().map(|part| folder.join(part)));
-            return Ok(files.read);
+            reader.read.extend(parts.iter().map(|part| files.path(part)));
+            return Ok(reader.read);
         }
     }
     // The reader says what it looked for.
     Ok(Vec::new())
 }
 
-fn require(folder: &Path, file: &str, why: &'static str) -> Result<(), QuantizeError> {
-    if folder.join(file).is_file() { Ok(()) } else { Err(missing(folder, file, why)) }
+fn require(files: &Files, file: &str, why: &'static str) -> Result<(), QuantizeError> {
+    if files.contains(file) { Ok(()) } else { Err(missing(files, file, why)) }
 }
 
-fn missing(folder: &Path, file: &str, why: &'static str) -> QuantizeError {
-    QuantizeError::MissingFile { folder: folder.to_owned(), file: file.to_owned(), why }
-}
-
-/// The bytes of a file, `None` if it is not there.
-fn read_capped(folder: &Path, file: &str, limit: u64) -> Result<Option<Vec<u8>>, QuantizeError> {
-    let path = folder.join(file);
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let mut bytes = Vec::new();
-    let read = File::open(&path).and_then(|f| f.take(limit + 1).read_to_end(&mut bytes));
-    match read {
-        Err(error) => Err(QuantizeError::io(&path, error)),
-        Ok(n) if n as u64 > limit => {
-            let bytes = std::fs::metadata(&path).map_or(n as u64, |metadata| metadata.len());
-            Err(QuantizeError::TooLarge { file: file.to_owned(), bytes, limit })
-        }
-        Ok(_) => Ok(Some(bytes)),
-    }
+fn missing(files: &Files, file: &str, why: &'static str) -> QuantizeError {
+    QuantizeError::MissingFile { folder: files.place().to_owned(), file: file.to_owned(), why }
 }

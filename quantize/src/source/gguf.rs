@@ -7,6 +7,7 @@ use kinglet_formats::checkpoint::gguf::{Array, Gguf, Value};
 use kinglet_formats::kinglet::{General, Generation};
 use serde_json::{Map, Number, Value as Json};
 
+use super::files::Files;
 use super::{Defaults, file_name, tokens};
 use crate::QuantizeError;
 use crate::arch::{self, Mapping};
@@ -20,6 +21,7 @@ const SPECIAL_TYPES: [i64; 2] = [3, 4];
 
 pub(super) struct GgufFile {
     gguf: Gguf,
+    files: Files,
     name: String,
     inputs: [PathBuf; 1],
     /// The metadata but for long arrays.
@@ -27,14 +29,21 @@ pub(super) struct GgufFile {
 }
 
 impl GgufFile {
-    pub(super) fn open(path: &Path) -> Result<Self, QuantizeError> {
-        let gguf = Gguf::open(path)?;
+    pub(super) fn open(files: Files, path: &Path) -> Result<Self, QuantizeError> {
+        let gguf = match files.held(path) {
+            Some(bytes) => Gguf::parse(bytes.clone(), path)?,
+            None => Gguf::open(path)?,
+        };
         let keys = gguf
             .metadata()
             .iter()
             .filter_map(|(key, value)| Some((key.to_owned(), json(value)?)))
             .collect();
-        Ok(Self { gguf, name: file_name(path), inputs: [path.to_owned()], keys })
+        Ok(Self { gguf, files, name: file_name(path), inputs: [path.to_owned()], keys })
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.files
     }
 
     pub(super) fn inputs(&self) -> &[PathBuf] {

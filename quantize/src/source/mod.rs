@@ -1,19 +1,21 @@
-//! Checkpoints as they lie on disk: a GGUF file, a Hugging Face folder, or one of its weight files.
+//! Checkpoints as they lie on disk or in memory: a GGUF file, a Hugging Face folder, or one of its
+//! weight files.
 
+mod files;
 mod folder;
 mod gguf;
 mod tokens;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use kinglet_formats::checkpoint::{Checkpoint, CheckpointError};
+use kinglet_formats::checkpoint::Checkpoint;
 use kinglet_formats::kinglet::{General, Generation};
-use kinglet_formats::map::open_regular;
+use kinglet_formats::map::Bytes;
 use kinglet_formats::spec::ModelSpec;
 
 use crate::QuantizeError;
 use crate::arch::Mapping;
+use files::Files;
 use folder::Folder;
 use gguf::GgufFile;
 
@@ -44,15 +46,26 @@ impl Source {
         let kind = if metadata.is_dir() {
             Kind::Folder(Folder::open(path)?)
         } else {
-            match sniff(path)? {
-                Content::Gguf => Kind::Gguf(GgufFile::open(path)?),
-                Content::Weights => Kind::Folder(Folder::of_file(path)?),
-                Content::Other(found) => {
-                    return Err(QuantizeError::NotACheckpoint { path: path.to_owned(), found });
-                }
-            }
+            Kind::of_file(Files::beside(path), path)?
         };
         Ok(Self { name: file_name(path), kind })
+    }
+
+    /// Opens a checkpoint called `name` that is in memory, by the names of its files: a GGUF file,
+    /// or a safetensors or PyTorch file and, with the names they have in a Hugging Face folder
+    /// (`1_Pooling/config.json`), those that belong to it.
+    pub fn from_files(
+        name: &str,
+        files: impl IntoIterator<Item = (String, Bytes)>,
+    ) -> Result<Self, QuantizeError> {
+        let files: Vec<(PathBuf, Bytes)> =
+            files.into_iter().map(|(name, bytes)| (name.into(), bytes)).collect();
+        let path = weights_among(&files).map_err(|found| QuantizeError::NotACheckpoint {
+            path: name.into(),
+            found: found.to_owned(),
+        })?;
+        let kind = Kind::of_file(Files::Memory { name: name.into(), files }, &path)?;
+        Ok(Self { name: name.to_owned(), kind })
     }
 
     /// Name of the file or folder.
@@ -77,9 +90,18 @@ impl Source {
     pub(crate) fn input_name(&self, path: &Path) -> String {
         let relative = match &self.kind {
             Kind::Gguf(_) => None,
-            Kind::Folder(folder) => path.strip_prefix(folder.path()).ok(),
+            Kind::Folder(_) if self.held(path).is_some() => Some(path),
+            Kind::Folder(folder) => path.strip_prefix(folder.files().place()).ok(),
         };
         relative.map_or_else(|| file_name(path), |path| path.to_string_lossy().into_owned())
+    }
+
+    /// The bytes of an input that is in memory.
+    pub(crate) fn held(&self, path: &Path) -> Option<&Bytes> {
+        match &self.kind {
+            Kind::Gguf(file) => file.files().held(path),
+            Kind::Folder(folder) => folder.files().held(path),
+        }
     }
 
     pub(crate) fn checkpoint(&self) -> &dyn Checkpoint {
@@ -112,36 +134,63 @@ impl Source {
     }
 }
 
+impl Kind {
+    /// A file by its content; weights come with the files beside them.
+    fn of_file(files: Files, path: &Path) -> Result<Self, QuantizeError> {
+        match sniff(&files.start(path, 64)?) {
+            Content::Gguf => Ok(Self::Gguf(GgufFile::open(files, path)?)),
+            Content::Weights => Ok(Self::Folder(Folder::of_file(files, path)?)),
+            Content::Other(found) => {
+                let found = found.to_owned();
+                Err(QuantizeError::NotACheckpoint { path: path.to_owned(), found })
+            }
+        }
+    }
+}
+
+/// The one file of several that has the weights, as [`folder`] would choose it.
+fn weights_among(files: &[(PathBuf, Bytes)]) -> Result<PathBuf, &'static str> {
+    let weights = || {
+        let weights = files.iter().filter(|(_, bytes)| !matches!(sniff(bytes), Content::Other(_)));
+        weights.map(|(path, _)| path)
+    };
+    let named = |name: &&str| weights().find(|path| *path == Path::new(name));
+    match (folder::WEIGHTS.iter().find_map(named), weights().count(), files) {
+        (Some(path), ..) => Ok(path.clone()),
+        (None, 1, _) => Ok(weights().next().cloned().unwrap_or_default()),
+        (None, 0, []) => Err("there are no files"),
+        // Its content tells what it is instead.
+        (None, 0, [(path, _)]) => Ok(path.clone()),
+        (None, 0, _) => Err("none of the files has weights"),
+        _ => Err(
+            "several files have weights, and from memory only one is converted; open their folder",
+        ),
+    }
+}
+
 enum Content {
     Gguf,
     Weights,
-    Other(String),
+    Other(&'static str),
 }
 
 /// Tells the kind of a file by its first bytes.
-fn sniff(path: &Path) -> Result<Content, QuantizeError> {
-    let mut start = Vec::new();
-    open_regular(path)
-        .map_err(CheckpointError::from)?
-        .take(64)
-        .read_to_end(&mut start)
-        .map_err(|error| QuantizeError::io(path, error))?;
-    let other = |found: &str| Ok(Content::Other(found.to_owned()));
-    match start.as_slice() {
-        [b'G', b'G', b'U', b'F', ..] => Ok(Content::Gguf),
-        [0x89, b'K', b'G', b'L', ..] => other("it is a .kinglet file already"),
-        [] => other("the file is empty"),
-        [b'{' | b'[', ..] => other("it is a JSON file; name its folder instead"),
+fn sniff(start: &[u8]) -> Content {
+    Content::Other(match start {
+        [b'G', b'G', b'U', b'F', ..] => return Content::Gguf,
+        [0x89, b'K', b'G', b'L', ..] => "it is a .kinglet file already",
+        [] => "the file is empty",
+        [b'{' | b'[', ..] => "it is a JSON file; name its folder instead",
         // A zip archive, or a pickle of protocol 2 and later.
-        [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => Ok(Content::Weights),
-        _ if start.get(8) == Some(&b'{') => Ok(Content::Weights),
+        [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => return Content::Weights,
+        _ if start.get(8) == Some(&b'{') => return Content::Weights,
         // Field 1 of the message, a small number: the version of the format.
-        [8, 1..=20, 0x12 | 0x3a, ..] => other("it looks like an ONNX file"),
+        [8, 1..=20, 0x12 | 0x3a, ..] => "it looks like an ONNX file",
         _ if start.starts_with(b"version https://git-lfs") => {
-            other("it is a Git LFS pointer; fetch the file itself with `git lfs pull`")
+            "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
         }
-        _ => other("its content is of no known kind"),
-    }
+        _ => "its content is of no known kind",
+    })
 }
 
 /// The last component of a path, for records that must not name folders of this machine.

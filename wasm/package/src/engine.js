@@ -1,5 +1,6 @@
 // The worker's half: owns the engine and serves requests one after the other.
 
+import { convert } from './convert.js';
 import { KingletError, isFatal, pack } from './errors.js';
 import { assemble } from './loader.js';
 import { Progress } from './progress.js';
@@ -159,6 +160,10 @@ export class Engine {
       vectors.push(...this.#model.embed(texts.slice(at, at + EMBED_BATCH)));
     }
     return { value: vectors, transfer: vectors.map((vector) => vector.buffer) };
+  }
+
+  async $quantize({ module, ...job }, signal, emit) {
+    return { value: await convert(job, await this.#host.loadVariant(module), signal, emit) };
   }
 
   async $info() {

@@ -1,6 +1,7 @@
 // Kinglet in a page.
 
 import { load } from './model.js';
+import { quantize } from './quantize.js';
 import { spawn } from './spawn.js';
 import { stored } from './store.js';
 
@@ -25,10 +26,15 @@ const files = {
     new URL('./simd128.wasm', import.meta.url),
   ),
 };
+const quantizer = file(
+  new URL('./quantize.js', import.meta.url),
+  new URL('./quantize.wasm', import.meta.url),
+);
 const script = new URL('./worker.js', import.meta.url).href;
 
 const platform = {
   files,
+  quantizer,
   source(given) {
     if (given instanceof Blob) return { blob: given };
     if (given instanceof ArrayBuffer || ArrayBuffer.isView(given)) return { blob: new Blob([given]) };
@@ -54,6 +60,7 @@ const platform = {
 
 export const Kinglet = {
   load: (source, options) => load(platform, source, options),
+  quantize: (checkpoint, options) => quantize(platform, checkpoint, options),
   stored,
 };
 export { KingletError } from './errors.js';

@@ -5,16 +5,17 @@ import { Worker } from 'node:worker_threads';
 
 import { KingletError } from './errors.js';
 import { load } from './model.js';
+import { quantize } from './quantize.js';
 import { VARIANTS } from './variant.js';
 
 const address = (name) => new URL(name, import.meta.url);
-const files = Object.fromEntries(VARIANTS.map((name) => [
-  name,
-  { script: address(`./${name}.js`).href, wasm: address(`./${name}.wasm`).href },
-]));
+const module = (name) => ({ script: address(`./${name}.js`).href, wasm: address(`./${name}.wasm`).href });
+const files = Object.fromEntries(VARIANTS.map((name) => [name, module(name)]));
 
 const platform = {
   files,
+  quantizer: module('quantize'),
+  paths: true,
   source(given) {
     if (given instanceof Blob) return { blob: given };
     if (given instanceof ArrayBuffer || ArrayBuffer.isView(given)) return { blob: new Blob([given]) };
@@ -42,5 +43,6 @@ const platform = {
 export const Kinglet = {
   /** In Node, `cache` is `false` (the default) or `{ folder }`. */
   load: (source, options = {}) => load(platform, source, { cache: false, ...options }),
+  quantize: (checkpoint, options) => quantize(platform, checkpoint, options),
 };
 export { KingletError };

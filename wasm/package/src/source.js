@@ -133,9 +133,9 @@ export class FileSource {
   #read;
   #size;
 
-  static ofBlob(blob) {
+  static ofBlob(blob, name = blob.name ?? 'the file') {
     const read = async (at, n) => new Uint8Array(await blob.slice(at, at + n).arrayBuffer());
-    return new FileSource(blob.name ?? 'the file', blob.size, read);
+    return new FileSource(name, blob.size, read);
   }
 
   static async ofPath(path) {
