@@ -153,12 +153,13 @@ function report(name, module) {
   }
 }
 
-/** Compiles the tests of the runtime, with every kernel set. */
+/** Compiles the tests of the runtime, with every kernel set and the checks of unsafe code. */
 function compileTests() {
   const { env, args, flags } = toolchain(wasi);
   const rustflags = ["-C", "target-feature=+simd128", ...flags];
   const crate = ["-p", "kinglet", "--features", "relaxed-simd", "--lib"];
-  const command = ["test", ...args, ...crate, "--target", wasi, "--no-run"];
+  const checked = ["--config", "profile.test.package.kinglet.debug-assertions=true"];
+  const command = ["test", ...args, ...checked, ...crate, "--target", wasi, "--no-run"];
   const json = execFileSync("cargo", [...command, "--locked", "--message-format=json"], {
     cwd: root,
     stdio: ["ignore", "pipe", "inherit"],

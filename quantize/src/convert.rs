@@ -229,6 +229,7 @@ fn hash_inputs(
             None => read_file(path, &mut take)?,
         }
         done += bytes;
+        tell(progress, Stage::Hash, &name, done, total)?;
         inputs.push(InputFile { name, bytes, blake3: hasher.finalize().to_hex().to_string() });
     }
     Ok(inputs)

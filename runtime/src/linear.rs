@@ -319,24 +319,80 @@ impl QuantizeScratch {
         x: &'a [f32],
         parts: &[Linear],
     ) -> Input<'a> {
-        let k = parts[0].k;
-        let m = x.len() / k;
-        let Some(group) = parts.iter().find_map(|p| p.group) else {
-            return Input { m, k, x, padded_k: k, group: k, q: &[], scales: &[] };
-        };
-        let padded_k = k.next_multiple_of(group);
-        let n_groups = padded_k / group;
-        let q = &mut self.q[..m * padded_k];
-        let scales = &mut self.scales[..m * n_groups];
+        let (k, group) = (parts[0].k, parts.iter().find_map(|p| p.group));
         let kernels = ctx.ops.kernels;
-        let rows_per_item = if m <= FEW_TOKENS { m.max(1) } else { 16 };
-        ctx.crew.row_pairs((q, padded_k), (scales, n_groups), rows_per_item, |row, q, scales| {
-            let x = x[row * k..].chunks_exact(k);
-            let out = q.chunks_exact_mut(padded_k).zip(scales.chunks_exact_mut(n_groups));
-            for (x, (q, scales)) in x.zip(out) {
-                (kernels.quantize_row)(x, group, q, scales);
-            }
-        });
-        Input { m, k, x, padded_k, group, q: &self.q, scales: &self.scales }
+        if let Some(group) = group {
+            let (q, scales) = self.planes(x.len() / k, k, group);
+            ctx.crew.row_pairs(q, scales, rows_per_item(x.len() / k), |first, q, scales| {
+                let x = x[first * k..].chunks_exact(k);
+                let out = rows(q, k.next_multiple_of(group)).zip(rows(scales, k.div_ceil(group)));
+                for (x, (q, scales)) in x.zip(out) {
+                    (kernels.quantize_row)(x, group, q, scales);
+                }
+            });
+        }
+        self.made(x, k, group)
     }
+
+    /// The same for rows that are made first: `make(row, x)` writes each into `x` `[m][k]`, and it
+    /// is quantized while it lies in the nearest cache.
+    pub(crate) fn made_input<'a>(
+        &'a mut self,
+        ctx: &Context<'_>,
+        x: &'a mut [f32],
+        parts: &[Linear],
+        make: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Input<'a> {
+        let (k, group) = (parts[0].k, parts.iter().find_map(|p| p.group));
+        let kernels = ctx.ops.kernels;
+        let m = x.len() / k;
+        if let Some(group) = group {
+            let (q, scales) = self.planes(m, k, group);
+            ctx.crew.row_triples(
+                (&mut *x, k),
+                q,
+                scales,
+                rows_per_item(m),
+                |first, x, q, scales| {
+                    let out =
+                        rows(q, k.next_multiple_of(group)).zip(rows(scales, k.div_ceil(group)));
+                    for (row, (x, (q, scales))) in (first..).zip(rows(x, k).zip(out)) {
+                        make(row, x);
+                        (kernels.quantize_row)(x, group, q, scales);
+                    }
+                },
+            );
+        } else {
+            ctx.crew.rows(&mut *x, k, rows_per_item(m), |first, x| {
+                (first..).zip(rows(x, k)).for_each(|(row, x)| make(row, x));
+            });
+        }
+        self.made(x, k, group)
+    }
+
+    /// Integers and scales of `m` rows of `k` values, with the lengths of their rows.
+    fn planes(&mut self, m: usize, k: usize, group: usize) -> (Plane<'_, i16>, Plane<'_, f32>) {
+        let (padded_k, n_groups) = (k.next_multiple_of(group), k.div_ceil(group));
+        ((&mut self.q[..m * padded_k], padded_k), (&mut self.scales[..m * n_groups], n_groups))
+    }
+
+    /// The input, once it is quantized if `group` says so.
+    fn made<'a>(&'a self, x: &'a [f32], k: usize, group: Option<usize>) -> Input<'a> {
+        let (q, scales): (&[_], &[_]) =
+            if group.is_some() { (&self.q, &self.scales) } else { (&[], &[]) };
+        let group = group.unwrap_or(k);
+        Input { m: x.len() / k, k, x, padded_k: k.next_multiple_of(group), group, q, scales }
+    }
+}
+
+/// A matrix and the length of its rows.
+type Plane<'a, T> = (&'a mut [T], usize);
+
+fn rows<T>(plane: &mut [T], row_len: usize) -> std::slice::ChunksExactMut<'_, T> {
+    plane.chunks_exact_mut(row_len)
+}
+
+/// Rows that a thread makes or quantizes at a time; the leader alone if there are few.
+fn rows_per_item(m: usize) -> usize {
+    if m <= FEW_TOKENS { m.max(1) } else { 16 }
 }

@@ -205,12 +205,13 @@ impl Step<'_> {
 
         let Scratch { x, block, qkv, quantized, workers, .. } = &mut *self.scratch;
         let input = if before {
-            apply_norm(ctx, &layer.attn_norm, &x[..len], &mut block[..len], hidden);
-            &block[..len]
+            let make = |row: usize, out: &mut [f32]| {
+                norm_row(ops, &layer.attn_norm, &x[row * hidden..][..hidden], out);
+            };
+            quantized.made_input(ctx, &mut block[..len], layer.qkv.parts(), make)
         } else {
-            &x[..len]
+            quantized.input(ctx, &x[..len], layer.qkv.parts())
         };
-        let input = quantized.input(ctx, input, layer.qkv.parts());
         layer.qkv.apply(ctx, &input, workers, &mut qkv[..m * layer.qkv.width()]);
 
         attention::run(ctx, batch, index, layer, self.cache, self.scratch);
@@ -227,28 +228,28 @@ impl Step<'_> {
             layer.o_proj.accumulate(ctx, &input, workers, x);
         }
 
-        let norm = if before { &layer.mlp_norm } else { &layer.attn_norm };
-        apply_norm(ctx, norm, x, block, hidden);
         // After a block the norm's output is the residual stream: the buffers change places, and
         // change back at the end of the layer.
-        let input = if before {
-            &*block
-        } else {
+        let norm = if before { &layer.mlp_norm } else { &layer.attn_norm };
+        if !before {
             std::mem::swap(&mut x, &mut block);
-            &*x
+        }
+        let (from, to) = if before { (&*x, &mut *block) } else { (&*block, &mut *x) };
+        let make = |row: usize, out: &mut [f32]| {
+            norm_row(ops, norm, &from[row * hidden..][..hidden], out);
         };
         let width = layer.down_proj.parts()[0].k;
         let mlp = &mut mlp[..m * width];
         match &layer.up {
             UpProjection::Gated(pair) => {
-                let input = quantized.input(ctx, input, &pair.parts());
+                let input = quantized.made_input(ctx, to, &pair.parts(), make);
                 pair.apply(ctx, &input, workers, mlp, |gate, up| {
                     (ops.kernels.activate)(layer.activation, gate);
                     (ops.kernels.mul)(gate, up);
                 });
             }
             UpProjection::Plain(up) => {
-                let input = quantized.input(ctx, input, up.parts());
+                let input = quantized.made_input(ctx, to, up.parts(), make);
                 up.apply_then(ctx, &input, workers, mlp, |out| {
                     for r in 0..out.rows() {
                         (ops.kernels.activate)(layer.activation, out.row(r));

@@ -55,6 +55,25 @@ impl Crew<'_> {
         });
     }
 
+    /// Like [`Crew::rows`] for three matrices of as many rows.
+    pub(crate) fn row_triples<A: Send, B: Send, C: Send>(
+        &self,
+        (a, a_len): (&mut [A], usize),
+        b: (&mut [B], usize),
+        (c, c_len): (&mut [C], usize),
+        rows_per_item: usize,
+        work: impl Fn(usize, &mut [A], &mut [B], &mut [C]) + Sync,
+    ) {
+        assert!(a_len > 0 && c_len > 0 && a.len() / a_len == c.len() / c_len);
+        let base = Base(a.as_mut_ptr());
+        self.row_pairs(b, (c, c_len), rows_per_item, |row, b, c| {
+            let rows = c.len() / c_len;
+            // SAFETY: `row_pairs` hands out each run of rows once, and `a` has as many.
+            let a = unsafe { std::slice::from_raw_parts_mut(base.at(row * a_len), rows * a_len) };
+            work(row, a, b, c);
+        });
+    }
+
     /// Calls `work(scratch, item)` for each item, with scratch that no other thread uses.
     pub(crate) fn for_each_with<S: Send>(
         &self,
