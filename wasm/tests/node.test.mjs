@@ -156,6 +156,10 @@ test('conversions that fail say why, and can be given up', async () => {
     assert.equal(error.code, code, error.message);
     assert.match(error.message, words);
   }
+  const unconverted = await Kinglet.load(gguf()).catch((error) => error);
+  assert.equal(unconverted.code, 'not-kinglet');
+  assert.match(unconverted.message, /Kinglet\.quantize/);
+
   const stop = new AbortController();
   const onProgress = ({ phase }) => phase === 'convert' && stop.abort();
   await assert.rejects(Kinglet.quantize(gguf(), { onProgress, signal: stop.signal }), { name: 'AbortError' });

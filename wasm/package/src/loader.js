@@ -6,6 +6,7 @@ import { storageError } from './store.js';
 const HEADER = 128; // bytes
 const CHUNK = 4 << 20; // bytes that share a hash
 const MAGIC = 0x4c474b89; // how every model begins
+const GGUF = 0x46554747; // how a checkpoint of that kind does
 const LARGEST = 2n ** 31n - 1n; // bytes that WebAssembly can address as one piece
 
 /** A model's file in the making: in the engine's memory and, if there is one, in a store. */
@@ -100,7 +101,11 @@ class Assembly {
   #begin() {
     const view = new DataView(this.#head.buffer);
     const length = view.getBigUint64(16, true);
-    if (view.getUint32(0, true) === MAGIC && length > LARGEST) {
+    const magic = view.getUint32(0, true);
+    if (magic === GGUF) {
+      throw new KingletError('not-kinglet', 'this is a GGUF checkpoint: Kinglet.quantize(file) makes a model of it');
+    }
+    if (magic === MAGIC && length > LARGEST) {
       const message = `the model has ${length} bytes; at most ${LARGEST} fit into WebAssembly's memory`;
       throw new KingletError('too-large', message);
     }
