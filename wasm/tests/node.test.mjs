@@ -70,7 +70,7 @@ test('errors have codes, and stopping works', async () => {
 test('a prompt that is given up leaves the worker free, with keys and values of either type', async () => {
   for (const kv of ['f16', 'int8']) {
     const model = await Kinglet.load(smollm, { threads: 1, kv, context: 2048 });
-    const long = 'All work and no play makes Jack a dull boy. '.repeat(150);
+    const long = 'All work and no play makes Jack a dull boy. '.repeat(100);
     const stop = new AbortController();
     const waiting = model.generate(long, { signal: stop.signal }).text();
     const start = performance.now();
@@ -82,7 +82,7 @@ test('a prompt that is given up leaves the worker free, with keys and values of 
     const whole = model.generate(long, { maxTokens: 1 });
     await whole.text();
     const reading = performance.now() - begun;
-    assert.ok(whole.stats.promptTokens > 1500);
+    assert.ok(whole.stats.promptTokens > 1000);
     assert.ok(free < reading / 2, `${free} ms, ${reading} ms for a whole prompt`);
     const { kv: used, contextLength } = await model.info();
     assert.deepEqual([used, contextLength], [kv, 2048]);

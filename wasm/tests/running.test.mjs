@@ -134,7 +134,7 @@ test('stopping leaves the model and the conversation usable', async () => {
 
 test('a long prompt is given up within a batch, and the model goes on', async () => {
   const found = await page.evaluate(async (prompt) => {
-    const long = 'All work and no play makes Jack a dull boy. '.repeat(160);
+    const long = 'All work and no play makes Jack a dull boy. '.repeat(100);
     const seconds = async (action) => {
       const start = performance.now();
       await action();
@@ -176,7 +176,7 @@ test('a long prompt is given up within a batch, and the model goes on', async ()
     };
   }, PROMPT);
   const { progress, promptTokens: total } = found;
-  assert.ok(total > 1500, `${total}`);
+  assert.ok(total > 1000, `${total}`);
   assert.deepEqual(progress[0], { done: 0, total });
   assert.deepEqual(progress.at(-1), { done: total, total });
   assert.deepEqual(progress, progress.toSorted((a, b) => a.done - b.done));
@@ -184,7 +184,7 @@ test('a long prompt is given up within a batch, and the model goes on', async ()
   assert.equal(found.error.name, 'AbortError');
   assert.equal(found.heard.name, 'AbortError');
   assert.equal(found.text.trim(), native.text.trim());
-  // Six sevenths of the prompt were still to be read.
+  // Three quarters of the prompt were still to be read.
   assert.ok(found.next < found.reading / 2, `${found.next} s, ${found.reading} s for a whole prompt`);
   // What was read of a prompt that was given up is kept.
   assert.ok(found.again < total - 200, `${found.again} of ${total}`);
