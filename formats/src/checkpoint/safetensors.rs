@@ -293,6 +293,7 @@ pub(crate) mod tests {
 
     #[test]
     fn each_lie_is_named() {
+        let too_large = if usize::BITS < 64 { "invalid value" } else { "too large" };
         let tensor = |dtype: &str, shape: &str, offsets: &str| {
             format!(r#"{{"t":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#)
         };
@@ -303,7 +304,7 @@ pub(crate) mod tests {
             (tensor("F32", "[2]", "[4,12]"), 12, "begins at byte 4"),
             (tensor("F32", "[3]", "[0,8]"), 8, "takes 12 bytes, but the file gives it 8"),
             (tensor("F8_E4M3", "[8]", "[0,8]"), 8, "\"F8_E4M3\", which Kinglet does not read"),
-            (tensor("F32", "[4294967296,4294967296,0]", "[0,0]"), 0, "too large"),
+            (tensor("F32", "[4294967296,4294967296,0]", "[0,0]"), 0, too_large),
             (tensor("F32", "[-1]", "[0,8]"), 8, "invalid value"),
             (tensor("F32", "[1.5]", "[0,8]"), 8, "invalid type"),
             (tensor("F32", "[2]", "[0,8,9]"), 8, "header"),

@@ -63,8 +63,13 @@ struct Sections {
     data: usize,
 }
 
+/// Length of section number `i`.
+fn length(bytes: &[u8], i: usize) -> usize {
+    u64::from_le_bytes(bytes[24 + 8 * i..][..8].try_into().unwrap()) as usize
+}
+
 fn sections(bytes: &[u8]) -> Sections {
-    let length = |i: usize| usize::from_le_bytes(bytes[24 + 8 * i..][..8].try_into().unwrap());
+    let length = |i: usize| length(bytes, i);
     let tokenizer = (HEADER + length(0)).next_multiple_of(64);
     Sections { index: (tokenizer + length(1)).next_multiple_of(64), data: head_len(bytes).unwrap() }
 }
@@ -285,7 +290,7 @@ fn sections_that_do_not_belong_together() {
     assert!(matches!(error, KingletError::DataLength { .. }), "{error}");
     // Padding after the meta section.
     let error = forged(|bytes| {
-        let meta = usize::from_le_bytes(bytes[24..32].try_into().unwrap());
+        let meta = length(bytes, 0);
         assert_ne!(meta % 64, 0, "the sample has padding there");
         bytes[HEADER + meta] = 1;
     });
@@ -351,7 +356,7 @@ fn record_fields() {
 /// The sample with another meta section of any length.
 fn with_meta(text: &[u8]) -> Vec<u8> {
     let bytes = sample::bytes();
-    let old = usize::from_le_bytes(bytes[24..32].try_into().unwrap());
+    let old = length(&bytes, 0);
     let mut out = bytes[..HEADER].to_vec();
     out.extend_from_slice(text);
     out.resize(out.len().next_multiple_of(64), 0);

@@ -407,8 +407,8 @@ mod tests {
         });
         check("n_kv_heads is 4, possible are 1 to 2", |s| attention(s).n_kv_heads = 4);
         check("head_dim is 0, possible are 1 to 65536", |s| attention(s).head_dim = 0);
-        check("n_heads * head_dim is 4294967296, possible are 1 to 16777216", |s| {
-            (attention(s).n_heads, attention(s).head_dim) = (1 << 16, 1 << 16);
+        check("n_heads * head_dim is 33554432, possible are 1 to 16777216", |s| {
+            (attention(s).n_heads, attention(s).head_dim) = (1 << 16, 1 << 9);
         });
         check("scale is inf, a number above zero is needed", |s| {
             attention(s).scale = f32::INFINITY;
