@@ -61,18 +61,19 @@ fn quantize_group(x: &[f32], q: &mut [i16]) -> f32 {
 
 fn gemm_i8(w: &I8Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
     lengths::gemm_i8(w, first_panel, x, out);
-    let lines = w.padded_k / 8;
     let groups = w.padded_k / w.group;
     for t in 0..x.m {
         let q = &x.q[t * w.padded_k..][..w.padded_k];
         for (column, out) in out.row(t).iter_mut().enumerate() {
             let (panel, row) = (first_panel + column / PANEL_ROWS, column % PANEL_ROWS);
             let mut sum = 0.0f32;
-            for g in 0..groups {
+            for (g, q) in q.chunks_exact(w.group).enumerate() {
+                let run = &w.data[(panel * w.padded_k + g * w.group) * PANEL_ROWS..];
                 let mut dot = 0i32;
-                for (k, &q) in q.iter().enumerate().skip(g * w.group).take(w.group) {
-                    let weight = w.data[((panel * lines + k / 8) * PANEL_ROWS + row) * 8 + k % 8];
-                    dot += i32::from(weight) * i32::from(q);
+                for (line, q) in run.chunks_exact(PANEL_ROWS * 8).zip(q.chunks_exact(8)) {
+                    for (&weight, &q) in line[row * 8..][..8].iter().zip(q) {
+                        dot += i32::from(weight) * i32::from(q);
+                    }
                 }
                 let scale = if w.whole_row { panel } else { panel * groups + g };
                 let scale = w.scales[scale * PANEL_ROWS + row].to_f32();

@@ -71,25 +71,28 @@ impl I8Case {
         run_into_tile(self.m, cols, |out| (set.gemm_i8)(&self.panels(), first_panel, &x, out))
     }
 
-    fn check(&self, set: &Kernels) {
+    /// All sets at once, as the reference takes longer than they.
+    fn check(&self) {
         let expected = self.run(scalar(), 0, self.rows);
         let case = format!(
             "int8 [{}, {}] g{} whole_row {} m {}",
             self.rows, self.padded_k, self.group, self.whole_row, self.m
         );
-        assert_same(set.name, &case, &self.run(set, 0, self.rows), &expected);
-        // A range of panels from the middle, and the ragged end.
-        let panels = self.rows.div_ceil(PANEL_ROWS);
-        for (first, cols) in [
-            (panels / 3, (panels / 2 - panels / 3) * PANEL_ROWS),
-            (panels / 2, self.rows - panels / 2 * PANEL_ROWS),
-        ] {
-            let part: Vec<f32> = expected
-                .chunks_exact(self.rows)
-                .flat_map(|row| &row[first * PANEL_ROWS..][..cols])
-                .copied()
-                .collect();
-            assert_same(set.name, &case, &self.run(set, first, cols), &part);
+        for set in vector_sets() {
+            assert_same(set.name, &case, &self.run(set, 0, self.rows), &expected);
+            // A range of panels from the middle, and the ragged end.
+            let panels = self.rows.div_ceil(PANEL_ROWS);
+            for (first, cols) in [
+                (panels / 3, (panels / 2 - panels / 3) * PANEL_ROWS),
+                (panels / 2, self.rows - panels / 2 * PANEL_ROWS),
+            ] {
+                let part: Vec<f32> = expected
+                    .chunks_exact(self.rows)
+                    .flat_map(|row| &row[first * PANEL_ROWS..][..cols])
+                    .copied()
+                    .collect();
+                assert_same(set.name, &case, &self.run(set, first, cols), &part);
+            }
         }
     }
 }
@@ -143,13 +146,11 @@ fn scalar_int8_equals_the_contract() {
 
 #[test]
 fn int8_products_equal_the_scalar_ones() {
-    for set in vector_sets() {
-        for m in [1, 2, 3, 4, 5, 6, 7, 8, 9, 33] {
-            for (rows, k) in [(8, 8), (1, 64), (24, 40), (37, 200), (72, 576), (13, 1536)] {
-                for group in [32, 64, 128] {
-                    for whole_row in [false, true] {
-                        I8Case::new(rows, k, group, whole_row, m).check(set);
-                    }
+    for m in [1, 2, 3, 4, 5, 6, 7, 8, 9, 33] {
+        for (rows, k) in [(8, 8), (1, 64), (24, 40), (37, 200), (72, 576), (13, 1536)] {
+            for group in [32, 64, 128] {
+                for whole_row in [false, true] {
+                    I8Case::new(rows, k, group, whole_row, m).check();
                 }
             }
         }
@@ -158,39 +159,34 @@ fn int8_products_equal_the_scalar_ones() {
 
 #[test]
 fn int8_products_over_several_blocks_equal_the_scalar_ones() {
-    for set in vector_sets() {
-        I8Case::new(40, 1536, 64, false, 300).check(set);
-        for m in 15..34 {
-            I8Case::new(16, 8192, 64, false, m).check(set);
-        }
+    I8Case::new(40, 1536, 64, false, 300).check();
+    for m in 15..34 {
+        I8Case::new(16, 8192, 64, false, m).check();
     }
 }
 
 #[test]
 fn extreme_int8_products_are_exact() {
-    for set in vector_sets() {
-        for (weight, sign) in [(127, 1.0), (-127, 1.0), (127, -1.0), (-127, -1.0), (-128, 1.0)] {
-            for group in [32, 64, 128] {
-                let mut case = I8Case::new(24, 256, group, false, 5);
-                case.weights.fill(weight);
-                // The largest magnitude makes the scale 1: q equals these values.
-                case.activations.fill(sign * f32::from(ACTIVATION_MAX));
-                case.check(set);
-                let sum = case.run(set, 0, 24)[0];
-                assert!(sum.is_finite());
-            }
+    for (weight, sign) in [(127, 1.0), (-127, 1.0), (127, -1.0), (-127, -1.0), (-128, 1.0)] {
+        for group in [32, 64, 128] {
+            let mut case = I8Case::new(24, 256, group, false, 5);
+            case.weights.fill(weight);
+            // The largest magnitude makes the scale 1: q equals these values.
+            case.activations.fill(sign * f32::from(ACTIVATION_MAX));
+            case.check();
+            assert!(vector_sets().iter().all(|set| case.run(set, 0, 24)[0].is_finite()));
         }
     }
 }
 
 #[test]
 fn groups_of_zeros_and_not_a_number() {
+    let mut case = I8Case::new(24, 256, 64, false, 3);
+    case.activations[64..128].fill(0.0);
+    case.activations[300] = f32::NAN;
+    case.activations[600] = f32::INFINITY;
+    case.check();
     for set in vector_sets() {
-        let mut case = I8Case::new(24, 256, 64, false, 3);
-        case.activations[64..128].fill(0.0);
-        case.activations[300] = f32::NAN;
-        case.activations[600] = f32::INFINITY;
-        case.check(set);
         let out = case.run(set, 0, 24);
         assert!(out[..24].iter().all(|v| v.is_finite()));
         assert!(out[24..].iter().all(|v| v.is_nan()), "non-finite activations must show");
@@ -232,19 +228,21 @@ impl F16Case {
         run_into_tile(self.m, cols, |out| (set.gemm_f16)(&w, first_panel, &x, out))
     }
 
-    fn check(&self, set: &Kernels) {
+    /// All sets at once, as the reference takes longer than they.
+    fn check(&self) {
         let expected = self.run(scalar(), 0, self.rows);
         let case = format!("f16 [{}, {}] m {}", self.rows, self.k, self.m);
-        assert_same(set.name, &case, &self.run(set, 0, self.rows), &expected);
-        let panels = self.rows.div_ceil(PANEL_ROWS);
-        let first = panels / 2;
+        let first = self.rows.div_ceil(PANEL_ROWS) / 2;
         let cols = self.rows - first * PANEL_ROWS;
         let part: Vec<f32> = expected
             .chunks_exact(self.rows)
             .flat_map(|row| &row[first * PANEL_ROWS..])
             .copied()
             .collect();
-        assert_same(set.name, &case, &self.run(set, first, cols), &part);
+        for set in vector_sets() {
+            assert_same(set.name, &case, &self.run(set, 0, self.rows), &expected);
+            assert_same(set.name, &case, &self.run(set, first, cols), &part);
+        }
     }
 }
 
@@ -271,38 +269,31 @@ fn scalar_f16_is_near_the_exact_product() {
 
 #[test]
 fn f16_products_equal_the_scalar_ones() {
-    for set in vector_sets() {
-        for m in (1..=17).chain([33, 49]) {
-            for (rows, k) in [(8, 1), (3, 9), (24, 64), (65, 80), (72, 257), (130, 33), (200, 600)]
-            {
-                F16Case::new(rows, k, m).check(set);
-            }
+    for m in (1..=17).chain([33, 49]) {
+        for (rows, k) in [(8, 1), (3, 9), (24, 64), (65, 80), (72, 257), (130, 33), (200, 600)] {
+            F16Case::new(rows, k, m).check();
         }
     }
 }
 
 #[test]
 fn f16_products_over_several_blocks_equal_the_scalar_ones() {
-    for set in vector_sets() {
-        // The last block of tokens may be smaller than any tile.
-        for m in (36..50).chain([300]) {
-            F16Case::new(40, 1536, m).check(set);
-        }
-        F16Case::new(75, 5000, 1).check(set);
-        F16Case::new(75, 5000, 5).check(set);
+    // The last block of tokens may be smaller than any tile.
+    for m in (36..50).chain([300]) {
+        F16Case::new(40, 1536, m).check();
     }
+    F16Case::new(75, 5000, 1).check();
+    F16Case::new(75, 5000, 5).check();
 }
 
 #[test]
 fn f16_products_keep_extreme_values() {
-    for set in vector_sets() {
-        let mut case = F16Case::new(24, 40, 6);
-        case.weights[3] = f16::INFINITY;
-        case.weights[case.panel_stride + 5] = f16::NAN;
-        case.weights[9] = f16::from_bits(1);
-        case.x[7] = f32::MAX;
-        case.check(set);
-    }
+    let mut case = F16Case::new(24, 40, 6);
+    case.weights[3] = f16::INFINITY;
+    case.weights[case.panel_stride + 5] = f16::NAN;
+    case.weights[9] = f16::from_bits(1);
+    case.x[7] = f32::MAX;
+    case.check();
 }
 
 #[test]
