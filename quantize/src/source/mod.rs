@@ -150,18 +150,16 @@ impl Kind {
 
 /// The one file of several that has the weights, as [`folder`] would choose it.
 fn weights_among(files: &[(PathBuf, Bytes)]) -> Result<PathBuf, &'static str> {
-    let weights = || {
-        let weights = files.iter().filter(|(_, bytes)| !matches!(sniff(bytes), Content::Other(_)));
-        weights.map(|(path, _)| path)
-    };
-    let named = |name: &&str| weights().find(|path| *path == Path::new(name));
-    match (folder::WEIGHTS.iter().find_map(named), weights().count(), files) {
-        (Some(path), ..) => Ok(path.clone()),
-        (None, 1, _) => Ok(weights().next().cloned().unwrap_or_default()),
-        (None, 0, []) => Err("there are no files"),
+    let has_weights = |(_, bytes): &&(PathBuf, Bytes)| !matches!(sniff(bytes), Content::Other(_));
+    let weights: Vec<&Path> =
+        files.iter().filter(has_weights).map(|(path, _)| path.as_path()).collect();
+    let usual = folder::WEIGHTS.iter().map(Path::new).find(|path| weights.contains(path));
+    match (usual, &weights[..], files) {
+        (Some(path), ..) | (None, &[path], _) => Ok(path.to_path_buf()),
+        (None, [], []) => Err("there are no files"),
         // Its content tells what it is instead.
-        (None, 0, [(path, _)]) => Ok(path.clone()),
-        (None, 0, _) => Err("none of the files has weights"),
+        (None, [], [(path, _)]) => Ok(path.clone()),
+        (None, [], _) => Err("none of the files has weights"),
         _ => Err(
             "several files have weights, and from memory only one is converted; open their folder",
         ),

@@ -28,10 +28,11 @@ export async function quantize(platform, checkpoint, options = {}) {
 
 const wordOf = (value) => (value === undefined ? undefined : String(value));
 
+const isFile = (given) => given instanceof Blob || given instanceof URL || typeof given === 'string';
+
 /** Each file with its name below the checkpoint's folder. */
 function filesOf(checkpoint) {
-  const one = checkpoint instanceof Blob || checkpoint instanceof URL || typeof checkpoint === 'string';
-  if (one) return [[fileName(checkpoint), checkpoint]];
+  if (isFile(checkpoint)) return [[fileName(checkpoint), checkpoint]];
   const many = typeof checkpoint?.[Symbol.iterator] === 'function'
     ? [...checkpoint].map((file) => [fileName(file), file])
     : Object.entries(checkpoint ?? {});
@@ -41,7 +42,7 @@ function filesOf(checkpoint) {
 
 /** What a worker can read; it may be a file of any size, so that bytes must be in a `Blob`. */
 function sourceOf(platform, file) {
-  const source = file instanceof Blob || typeof file === 'string' || file instanceof URL ? platform.source(file) : {};
+  const source = isFile(file) ? platform.source(file) : {};
   if (source.blob || source.path) return source;
   const expected = platform.paths ? 'files must be paths or Blobs' : 'files must be Files or Blobs';
   throw new KingletError('invalid-option', `the checkpoint's ${expected}`);
