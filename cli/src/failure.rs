@@ -52,6 +52,13 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What to say about a full disk: what it has no room for, and the variable that names another one.
+pub(crate) fn disk_full(needed: &str, variable: &str) -> String {
+    format!(
+        "the disk is full: {needed}; free some space or set {variable} to a folder on another disk"
+    )
+}
+
 /// The whole chain of causes in one line; causes that a message already tells are left out.
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {

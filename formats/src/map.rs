@@ -184,6 +184,21 @@ pub enum MapError {
     Io { path: PathBuf, source: io::Error },
 }
 
+/// Whether a path with slashes leads nowhere but into the folder it is seen from, on any system.
+pub fn stays_inside(path: &str) -> bool {
+    let forbidden = |c: char| matches!(c, '\\' | ':') || c.is_control();
+    let is_name = |part: &str| !part.is_empty() && part != "." && part != "..";
+    path.split('/').all(is_name) && !path.contains(forbidden)
+}
+
+/// The folder that holds `path`.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
 /// Opens a regular file; anything else is an error, at once.
 pub fn open_regular(path: &Path) -> Result<File, MapError> {
     // Asked before opening: opening a pipe would wait for its writer.
@@ -255,6 +270,18 @@ mod tests {
             }
         }
         assert!(Bytes::copy_of(&[]).is_empty());
+    }
+
+    #[test]
+    fn only_names_inside_the_folder() {
+        for name in ["model.onnx_data", "data/weights.bin", "a b", "..data"] {
+            assert!(stays_inside(name), "{name}");
+        }
+        for name in
+            ["", ".", "..", "../x", "a/../x", "/etc/x", "a//x", "a/", "C:x", "..\\x", "a\0", "./."]
+        {
+            assert!(!stays_inside(name), "{name}");
+        }
     }
 
     #[test]

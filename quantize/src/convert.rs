@@ -5,20 +5,23 @@ use std::io::{Read, Seek, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use kinglet_formats::checkpoint::Checkpoint;
 use kinglet_formats::kinglet::{
-    EmbeddingLimits, Generation, InputFile, KingletError, Meta, Provenance, Role, TensorPlan,
+    EmbeddingUse, Generation, InputFile, KingletError, Meta, Provenance, Role, Speech, TensorPlan,
     Writer,
 };
 use kinglet_formats::layout::{Layout, plane_lengths};
-use kinglet_formats::spec::Head;
+use kinglet_formats::spec::{Input, TensorSpec, TensorUse};
 
 use crate::arch::Mapping;
-use crate::canonical::{Canonical, Use};
+use crate::derived::derived;
 use crate::encode::Job;
-use crate::resolve::{Resolved, resolve};
+use crate::resolve::resolve;
 use crate::source::Defaults;
+use crate::take::Take;
 use crate::{
-    Options, Progress, QuantizeError, Report, Source, Stage, TensorReport, Update, WeightType, glob,
+    Options, Progress, QuantizeError, Report, Source, Stage, TensorReport, Update, WeightType,
+    glob, infill, translation,
 };
 
 /// Bytes that are hashed between two reports.
@@ -67,27 +70,37 @@ fn convert<W: Write + Seek>(
     begin: impl FnOnce(&Meta, &[u8], Vec<TensorPlan>) -> Result<Writer<W>, KingletError>,
 ) -> Result<(Writer<W>, Report), QuantizeError> {
     let mapping = source.map()?;
-    let (tensors, ignored) = resolve(&mapping, source.checkpoint())?;
-    let forms = forms(&tensors, options)?;
+    // Before any size of the network is counted with.
+    mapping.spec.validate().map_err(QuantizeError::Spec)?;
+    let derived = derived(&mapping, source.checkpoint())?;
+    let checkpoint: &dyn Checkpoint = match &derived {
+        Some(derived) => derived,
+        None => source.checkpoint(),
+    };
+    let (takes, ignored) = resolve(&mapping, checkpoint)?;
+    let forms = forms(&takes, options)?;
     let pool = pool(options)?;
 
     // Everything that can be wrong with a checkpoint comes before the long work.
     tell(progress, Stage::Tokenizer, source.name(), 0, 0)?;
-    let tokenizer = source.tokenizer()?;
-    let defaults = source.defaults()?;
+    let reads_text = mapping.spec.stacks.iter().any(|s| matches!(s.input, Input::Tokens(_)));
+    let tokenizer = if reads_text { source.tokenizer()? } else { Vec::new() };
+    let defaults = source.defaults(&tokenizer)?;
     let inputs = hash_inputs(source, progress)?;
     let input_bytes = inputs.iter().map(|input| input.bytes).sum();
-    let meta = meta(source, options, &mapping, defaults, inputs);
-    let mut plan = Vec::with_capacity(tensors.len());
+    let hears = mapping.spec.stacks.iter().any(|s| matches!(s.input, Input::Spectrogram(_)));
+    let speech = hears.then(|| source.speech(&tokenizer)).transpose()?;
+    let meta = meta(source, options, &mapping, defaults, inputs, &tokenizer, speech);
+    let mut plan = Vec::with_capacity(takes.len());
     let mut total = 0;
-    for (tensor, form) in tensors.iter().zip(&forms) {
-        let dims: Vec<u64> = tensor.canonical.dims.iter().map(|&d| d as u64).collect();
+    for (Take { tensor, .. }, form) in takes.iter().zip(&forms) {
+        let dims: Vec<u64> = tensor.dims.iter().map(|&d| d as u64).collect();
         let planes = plane_lengths(form.layout, &dims, form.group)
-            .map_err(|_| QuantizeError::SizeOverflow { name: tensor.canonical.name.clone() })?;
+            .map_err(|_| QuantizeError::SizeOverflow { name: tensor.name.clone() })?;
         total += planes.total();
         plan.push(TensorPlan {
-            name: tensor.canonical.name.clone(),
-            role: role(&tensor.canonical),
+            name: tensor.name.clone(),
+            role: role(tensor),
             layout: form.layout,
             dims,
             group: form.group,
@@ -96,13 +109,13 @@ fn convert<W: Write + Seek>(
     let mut writer = begin(&meta, &tokenizer, plan)?;
 
     let mut done = 0;
-    let mut reports = Vec::with_capacity(tensors.len());
-    for (tensor, form) in tensors.iter().zip(&forms) {
-        let name = &tensor.canonical.name;
+    let mut reports = Vec::with_capacity(takes.len());
+    for (take, form) in takes.iter().zip(&forms) {
+        let name = &take.tensor.name;
         tell(progress, Stage::Tensors, name, done, total)?;
         let job = Job {
-            checkpoint: source.checkpoint(),
-            tensor,
+            checkpoint,
+            take,
             layout: form.layout,
             group: form.group,
             scale_search: options.scale_search,
@@ -117,8 +130,8 @@ fn convert<W: Write + Seek>(
         writer.end_tensor(relative_error)?;
         reports.push(TensorReport {
             name: name.clone(),
-            source: source.checkpoint().tensors()[tensor.source].name.clone(),
-            dims: tensor.canonical.dims.clone(),
+            source: checkpoint.tensors()[take.pieces[0].source].name.clone(),
+            dims: take.tensor.dims.clone(),
             layout: form.layout,
             group: form.group,
             bytes: done - before,
@@ -136,10 +149,10 @@ fn convert<W: Write + Seek>(
     Ok((writer, report))
 }
 
-fn role(tensor: &Canonical) -> Role {
+fn role(tensor: &TensorSpec) -> Role {
     match (tensor.usage, tensor.part) {
-        (Use::Vector, "bias") if !tensor.module.ends_with("norm") => Role::Bias,
-        (Use::Vector, _) => Role::Norm,
+        (TensorUse::Vector, "bias") if !tensor.module.contains("norm") => Role::Bias,
+        (TensorUse::Vector, _) => Role::Norm,
         _ if tensor.module.starts_with("embed_") => Role::Embedding,
         _ => Role::Matrix,
     }
@@ -152,12 +165,12 @@ struct Form {
 }
 
 /// Chooses a layout for every tensor.
-fn forms(tensors: &[Resolved], options: &Options) -> Result<Vec<Form>, QuantizeError> {
+fn forms(takes: &[Take], options: &Options) -> Result<Vec<Form>, QuantizeError> {
     let matrices = || {
-        tensors
+        takes
             .iter()
-            .filter(|tensor| tensor.canonical.usage == Use::Matrix)
-            .map(|tensor| tensor.canonical.name.as_str())
+            .filter(|take| take.tensor.usage == TensorUse::Matrix)
+            .map(|take| take.tensor.name.as_str())
     };
     for pattern in &options.keep_f16 {
         if !matrices().any(|name| glob::matches(pattern, name)) {
@@ -168,14 +181,14 @@ fn forms(tensors: &[Resolved], options: &Options) -> Result<Vec<Form>, QuantizeE
         }
     }
     let kept = |name: &str| options.keep_f16.iter().any(|pattern| glob::matches(pattern, name));
-    let form = |tensor: &Resolved| match (tensor.canonical.usage, options.dtype) {
-        (Use::Vector, _) => Form { layout: Layout::F32Rows, group: 0 },
-        (Use::Matrix, WeightType::Int8) if !kept(&tensor.canonical.name) => {
+    let form = |take: &Take| match (take.tensor.usage, options.dtype) {
+        (TensorUse::Vector, _) => Form { layout: Layout::F32Rows, group: 0 },
+        (TensorUse::Matrix, WeightType::Int8) if !kept(&take.tensor.name) => {
             Form { layout: Layout::I8R8K8, group: options.group.code() }
         }
         _ => Form { layout: Layout::F16R8K1, group: 0 },
     };
-    Ok(tensors.iter().map(form).collect())
+    Ok(takes.iter().map(form).collect())
 }
 
 /// `None` stands for the calling thread, where there are no others.
@@ -258,16 +271,40 @@ fn meta(
     mapping: &Mapping,
     defaults: Defaults,
     inputs: Vec<InputFile>,
+    tokenizer: &[u8],
+    speech: Option<Speech>,
 ) -> Meta {
-    let generates = mapping.spec.heads.iter().any(|h| matches!(h, Head::LanguageModel { .. }));
+    let generates = mapping.spec.generates();
+    // Vocabularies of encoders have tokens of such names too, but nothing is generated.
+    let mut generation = if generates { defaults.generation } else { Generation::default() };
+    if mapping.spec.reads_source() {
+        generation.temperature = generation.temperature.or(Some(0.0));
+    }
+    let classifies = mapping.spec.labels_head().is_some();
     Meta {
         general: defaults.general,
         spec: mapping.spec.clone(),
-        // Vocabularies of encoders have tokens of such names too, but nothing is generated.
-        generation: if generates { defaults.generation } else { Generation::default() },
+        generation: generation.clone(),
         chat_template: defaults.chat_template,
-        labels: Vec::new(),
-        embedding: mapping.max_tokens.map(|max_tokens| EmbeddingLimits { max_tokens }),
+        infill: mapping.spec.logits_head().and_then(|_| infill::find(tokenizer)),
+        labels: if classifies { defaults.labels } else { Vec::new() },
+        embedding: mapping.max_tokens.map(|max_tokens| EmbeddingUse {
+            max_tokens,
+            prompts: defaults.prompts.list,
+            default_prompt: defaults.prompts.default,
+            prompt_unpooled: defaults.prompts.unpooled,
+        }),
+        text_to_text: match mapping.spec.reads_source() && speech.is_none() {
+            true => defaults.text_to_text,
+            false => None,
+        },
+        speech,
+        translation: defaults.translation.or_else(|| {
+            let [from, to] = &defaults.languages;
+            let named = [from.as_deref(), to.as_deref()];
+            let end = generation.eos.first().copied();
+            translation::find(mapping.family, tokenizer, end, named)
+        }),
         provenance: Provenance {
             source: source.name().to_owned(),
             inputs,

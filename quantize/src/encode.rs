@@ -8,7 +8,7 @@ use kinglet_formats::layout::{
 use rayon::prelude::*;
 
 use crate::QuantizeError;
-use crate::resolve::{Resolved, RowOrder};
+use crate::take::Take;
 
 /// Weights that one task reads and encodes: 1 MiB as f32.
 const TASK_WEIGHTS: usize = 1 << 18;
@@ -18,7 +18,7 @@ const BATCH_TASKS: usize = 16;
 /// A tensor on its way into the file.
 pub(crate) struct Job<'a> {
     pub(crate) checkpoint: &'a dyn Checkpoint,
-    pub(crate) tensor: &'a Resolved,
+    pub(crate) take: &'a Take,
     pub(crate) layout: Layout,
     pub(crate) group: u32,
     pub(crate) scale_search: bool,
@@ -37,7 +37,11 @@ impl Job<'_> {
         match self.layout {
             Layout::I8R8K8 => self.int8(write),
             Layout::F16R8K1 => self.half(write),
-            _ => self.float(write),
+            Layout::F32Rows => self.float(write),
+            other => {
+                let error = LayoutError::UnknownId { id: other.id() };
+                Err(self.encode_error(error.into(), 0))
+            }
         }
     }
 
@@ -52,7 +56,7 @@ impl Job<'_> {
         &self,
         write: &mut dyn FnMut(&[u8]) -> Result<(), QuantizeError>,
     ) -> Result<f32, QuantizeError> {
-        let (rows, cols) = self.shape();
+        let (rows, cols) = self.take.shape();
         let panel = self.planes(&[PANEL_ROWS as u64, cols as u64])?;
         let (panel_data, panel_scales) = (panel[0], panel[1] / 2);
         let task_panels = task_panels(cols);
@@ -60,7 +64,8 @@ impl Job<'_> {
         let n_panels = rows.div_ceil(PANEL_ROWS);
         let mut scales = vec![f16::ZERO; n_panels * panel_scales];
         let mut data = vec![0i8; n_panels.min(batch_panels) * panel_data];
-        let lossless = self.group == 32 && self.info_dtype() == DType::Q8_0;
+        let lossless = self.group == 32 && self.take.whole_rows(self.checkpoint, DType::Q8_0);
+        let transposed = self.take.transposed(self.checkpoint)?;
         let mut error = BlockError::default();
         for (batch, scales) in scales.chunks_mut(batch_panels * panel_scales).enumerate() {
             let data = &mut data[..scales.len() / panel_scales * panel_data];
@@ -72,11 +77,20 @@ impl Job<'_> {
                 let first = (batch * batch_panels + task * task_panels) * PANEL_ROWS;
                 let n = (data.len() / panel_data * PANEL_ROWS).min(rows - first);
                 if lossless {
-                    return self.repack(first, n, data, scales);
+                    return self.repack(&transposed, first, n, data, scales);
                 }
-                let x = self.read(first, n)?;
-                i8_r8k8::encode_panels(&x, n, cols, self.group, self.scale_search, data, scales)
-                    .map_err(|error| self.encode_error(error, first))
+                let x = self.read(&transposed, first, n)?;
+                let encoded = match self.steps(first, n) {
+                    Some(steps) => {
+                        let group = self.group;
+                        i8_r8k8::encode_panels_of_steps(&x, n, cols, group, &steps, data, scales)
+                    }
+                    None => {
+                        let (group, search) = (self.group, self.scale_search);
+                        i8_r8k8::encode_panels(&x, n, cols, group, search, data, scales)
+                    }
+                };
+                encoded.map_err(|error| self.encode_error(error, first))
             });
             sum(self.install(|| encode.collect()), &mut error)?;
             write(bytemuck::cast_slice(data))?;
@@ -85,26 +99,42 @@ impl Job<'_> {
         Ok(error.relative())
     }
 
+    /// The steps of canonical rows `first..first + n`, where all of them were quantized before.
+    fn steps(&self, first: usize, n: usize) -> Option<Vec<f32>> {
+        let rows = (first..first + n).map(|row| self.take.stored_row(row));
+        rows.map(|(piece, row)| match piece.transposed || self.take.plus_one {
+            true => None,
+            false => self.checkpoint.row_step(piece.source, row),
+        })
+        .collect()
+    }
+
     /// Takes over Q8_0 blocks as they are; blocks of another maker that do not fit are encoded.
     fn repack(
         &self,
+        transposed: &[Vec<f32>],
         first: usize,
         n: usize,
         data: &mut [i8],
         scales: &mut [f16],
     ) -> Result<BlockError, QuantizeError> {
-        let (rows, cols) = self.shape();
-        let raw = self.checkpoint.raw(self.tensor.source)?;
-        let row_bytes = raw.len() / rows;
-        let mut blocks = Vec::with_capacity(n * row_bytes);
+        let (_, cols) = self.take.shape();
+        let mut blocks = Vec::new();
         for row in first..first + n {
-            let row = self.tensor.rows.source_row(row);
+            let (piece, row) = self.take.stored_row(row);
+            let raw = self.checkpoint.raw(piece.source)?;
+            let row_bytes = raw.len() / self.checkpoint.tensors()[piece.source].n_rows();
             blocks.extend_from_slice(&raw[row * row_bytes..][..row_bytes]);
         }
         match i8_r8k8::pack_q8_0(&blocks, n, cols, data, scales) {
-            Ok(()) => Ok(BlockError::default()),
+            // Nothing is lost, and what is counts against all of the tensor's values.
+            Ok(()) => {
+                let x = self.read(transposed, first, n)?;
+                let sum_sq = x.iter().map(|&x| f64::from(x).powi(2)).sum();
+                Ok(BlockError { sum_sq_error: 0.0, sum_sq })
+            }
             Err(EncodeError::NotSymmetric { .. }) => {
-                let x = self.read(first, n)?;
+                let x = self.read(transposed, first, n)?;
                 i8_r8k8::encode_panels(&x, n, cols, self.group, self.scale_search, data, scales)
                     .map_err(|error| self.encode_error(error, first))
             }
@@ -116,12 +146,13 @@ impl Job<'_> {
         &self,
         write: &mut dyn FnMut(&[u8]) -> Result<(), QuantizeError>,
     ) -> Result<f32, QuantizeError> {
-        let (rows, cols) = self.shape();
+        let (rows, cols) = self.take.shape();
         let panel_len = self.planes(&[PANEL_ROWS as u64, cols as u64])?[0] / 2;
         let task_panels = task_panels(cols);
         let batch_panels = task_panels * BATCH_TASKS;
         let n_panels = rows.div_ceil(PANEL_ROWS);
         let mut data = vec![f16::ZERO; n_panels.min(batch_panels) * panel_len];
+        let transposed = self.take.transposed(self.checkpoint)?;
         let mut error = BlockError::default();
         for first_panel in (0..n_panels).step_by(batch_panels) {
             let data = &mut data[..(n_panels - first_panel).min(batch_panels) * panel_len];
@@ -129,7 +160,7 @@ impl Job<'_> {
                 data.par_chunks_mut(task_panels * panel_len).enumerate().map(|(task, data)| {
                     let first = (first_panel + task * task_panels) * PANEL_ROWS;
                     let n = (data.len() / panel_len * PANEL_ROWS).min(rows - first);
-                    let x = self.read(first, n)?;
+                    let x = self.read(&transposed, first, n)?;
                     f16_r8k1::encode_panels(&x, n, cols, data)
                         .map_err(|error| self.encode_error(error, first))
                 });
@@ -143,52 +174,24 @@ impl Job<'_> {
         &self,
         write: &mut dyn FnMut(&[u8]) -> Result<(), QuantizeError>,
     ) -> Result<f32, QuantizeError> {
-        let (rows, cols) = self.shape();
-        let x = self.read(0, rows)?;
+        let (rows, cols) = self.take.shape();
+        let x = self.read(&self.take.transposed(self.checkpoint)?, 0, rows)?;
         let bytes = kinglet_formats::layout::f32_rows::encode(&x, cols)
             .map_err(|error| self.encode_error(error, 0))?;
         write(bytes)?;
         Ok(0.0)
     }
 
-    /// Rows and columns; a vector is one row.
-    fn shape(&self) -> (usize, usize) {
-        match self.tensor.canonical.dims.as_slice() {
-            [rows, cols] => (*rows, *cols),
-            other => (1, other.iter().product()),
-        }
-    }
-
-    fn info_dtype(&self) -> DType {
-        self.checkpoint.tensors()[self.tensor.source].dtype
-    }
-
     /// Canonical rows `first..first + n` as f32.
-    fn read(&self, first: usize, n: usize) -> Result<Vec<f32>, QuantizeError> {
-        let (_, cols) = self.shape();
-        let source = self.tensor.source;
+    fn read(
+        &self,
+        transposed: &[Vec<f32>],
+        first: usize,
+        n: usize,
+    ) -> Result<Vec<f32>, QuantizeError> {
+        let (_, cols) = self.take.shape();
         let mut x = vec![0.0; n * cols];
-        match (self.tensor.rows, self.tensor.canonical.dims.len()) {
-            (RowOrder::AsStored, _) => self.checkpoint.read_rows(source, first, &mut x)?,
-            (order, 2) => {
-                for (row, x) in (first..first + n).zip(x.chunks_exact_mut(cols)) {
-                    self.checkpoint.read_rows(source, order.source_row(row), x)?;
-                }
-            }
-            // The elements of a bias belong to rows.
-            (order, _) => {
-                let mut stored = vec![0.0; x.len()];
-                self.checkpoint.read_rows(source, 0, &mut stored)?;
-                for (i, x) in x.iter_mut().enumerate() {
-                    *x = stored[order.source_row(i)];
-                }
-            }
-        }
-        if self.tensor.plus_one {
-            for x in &mut x {
-                *x += 1.0;
-            }
-        }
+        self.take.read(self.checkpoint, transposed, first, &mut x)?;
         Ok(x)
     }
 
@@ -205,7 +208,9 @@ impl Job<'_> {
 
     fn encode_error(&self, error: EncodeError, first_row: usize) -> QuantizeError {
         QuantizeError::Encode {
-            tensor: self.checkpoint.tensors()[self.tensor.source].name.clone(),
+            tensor: self.checkpoint.tensors()[self.take.stored_row(first_row).0.source]
+                .name
+                .clone(),
             source: error.in_tensor_from(first_row),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kinglet_formats::checkpoint::CheckpointError;
+use kinglet_formats::checkpoint::{CheckpointError, TensorInfo};
 use kinglet_formats::kinglet::KingletError;
 use kinglet_formats::layout::EncodeError;
 use thiserror::Error;
@@ -23,8 +23,8 @@ pub enum QuantizeError {
     },
     /// The path is no checkpoint of a known kind.
     #[error(
-        "{}: {found}; a checkpoint is a GGUF file, a Hugging Face folder, or a .safetensors, .bin or .pt file \
-         beside its config.json and tokenizer.json",
+        "{}: {found}; a checkpoint is a GGUF file, a Hugging Face folder, or a .safetensors, .bin, .pt or \
+         .onnx file beside its config.json and tokenizer",
         path.display()
     )]
     NotACheckpoint {
@@ -50,6 +50,32 @@ pub enum QuantizeError {
         file: String,
         /// Where and how.
         source: serde_json::Error,
+    },
+    /// A file that is something else than its name says.
+    #[error("{file}: {found}")]
+    WrongContent {
+        /// The file.
+        file: String,
+        /// What it is instead, and what to do.
+        found: String,
+    },
+    /// The path leads to something that belongs to models, but is none.
+    #[error("{}: this is {what}, not a model; {remedy}", path.display())]
+    NotAModel {
+        /// What was opened.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The folder holds no model, but a place nearby does.
+    #[error("{}: config.json is missing; the model is in {}", folder.display(), listed(nearby))]
+    OtherPlace {
+        /// What was opened.
+        folder: PathBuf,
+        /// Where models are.
+        nearby: Vec<PathBuf>,
     },
     /// A file that should be small is not.
     #[error("{file}: {bytes} bytes, at most {limit} are read")]
@@ -111,6 +137,12 @@ pub enum QuantizeError {
         /// Its name in the checkpoint.
         looked_for: String,
     },
+    /// The tokenizer lacks a token that the model cannot do without.
+    #[error("the tokenizer has no token `{token}`, by which such a model is asked")]
+    MissingToken {
+        /// Its text.
+        token: String,
+    },
     /// A tensor's shape contradicts the configuration.
     #[error("tensor `{name}`: shape {found:?}, expected {expected:?} from the configuration")]
     Shape {
@@ -143,6 +175,9 @@ pub enum QuantizeError {
         /// The first few names.
         first: Vec<String>,
     },
+    /// The configuration leads to a network that makes no sense.
+    #[error(transparent)]
+    Spec(kinglet_formats::spec::SpecError),
     /// A number of the configuration leads to sizes beyond what can be addressed.
     #[error("tensor `{name}`: its size overflows")]
     SizeOverflow {
@@ -193,7 +228,17 @@ pub enum QuantizeError {
     Cancelled,
 }
 
+fn listed(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    names.join(" or ")
+}
+
 impl QuantizeError {
+    /// A tensor whose shape is not the one that others or the configuration call for.
+    pub(crate) fn shape(info: &TensorInfo, expected: Vec<usize>) -> Self {
+        Self::Shape { name: info.name.clone(), found: info.dims.clone(), expected }
+    }
+
     pub(crate) fn io(path: &std::path::Path, source: std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }

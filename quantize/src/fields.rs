@@ -53,6 +53,16 @@ impl<'a> Fields<'a> {
         self.value(key).is_some()
     }
 
+    /// Number of keys.
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// All keys of a JSON object, in its order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.map.keys().map(String::as_str)
+    }
+
     /// The object under `key`.
     pub(crate) fn nested(&self, key: &str) -> Result<Option<Fields<'a>>, QuantizeError> {
         match self.value(key) {
@@ -74,6 +84,14 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn size_or(&self, key: &str, default: usize) -> Result<usize, QuantizeError> {
         Ok(self.opt_size(key)?.unwrap_or(default))
+    }
+
+    /// A whole number below 2^31, which may be zero.
+    pub(crate) fn count_or(&self, key: &str, default: usize) -> Result<usize, QuantizeError> {
+        match self.value(key).and_then(Value::as_u64) {
+            Some(0) => Ok(0),
+            _ => self.size_or(key, default),
+        }
     }
 
     pub(crate) fn opt_size(&self, key: &str) -> Result<Option<usize>, QuantizeError> {
@@ -99,6 +117,21 @@ impl<'a> Fields<'a> {
         match value.as_f64().map(|x| x as f32) {
             Some(x) if x.is_finite() => Ok(Some(x)),
             _ => Err(self.bad(key, value, "a finite number")),
+        }
+    }
+
+    /// A number in a range.
+    pub(crate) fn opt_float_within(
+        &self,
+        key: &str,
+        range: std::ops::RangeInclusive<f32>,
+    ) -> Result<Option<f32>, QuantizeError> {
+        match self.opt_float(key)? {
+            Some(x) if !range.contains(&x) => {
+                let expected = format!("a number from {} to {}", range.start(), range.end());
+                Err(self.bad(key, &x, &expected))
+            }
+            x => Ok(x),
         }
     }
 
@@ -159,14 +192,18 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A token id or a list of them.
+    /// A token id or a list of them; those below zero and the largest number stand for none.
     pub(crate) fn token_ids(&self, key: &str) -> Result<Vec<u32>, QuantizeError> {
         let Some(value) = self.value(key) else { return Ok(Vec::new()) };
         let list = match value {
             Value::Array(list) => list.as_slice(),
             one => std::slice::from_ref(one),
         };
+        let is_none = |id: &&Value| {
+            id.as_i64().is_some_and(|id| id < 0) || id.as_u64() == Some(u32::MAX.into())
+        };
         list.iter()
+            .filter(|id| !is_none(id))
             .map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()))
             .collect::<Option<Vec<u32>>>()
             .ok_or_else(|| self.bad(key, value, "a token id or a list of token ids"))
@@ -275,11 +312,15 @@ mod tests {
 
     #[test]
     fn token_ids_are_one_or_many() {
-        let map = map(r#"{"one": 2, "many": [1, 106], "bad": [1, -1]}"#);
+        let map = map(
+            r#"{"one": 2, "many": [1, 106], "bad": [1, 0.5], "no": -1, "some": [-1, 7, 4294967295]}"#,
+        );
         let fields = Fields::json("g", &map);
         assert_eq!(fields.token_ids("one").unwrap(), [2]);
         assert_eq!(fields.token_ids("many").unwrap(), [1, 106]);
         assert_eq!(fields.token_ids("none").unwrap(), [0u32; 0]);
+        assert_eq!(fields.token_ids("no").unwrap(), [0u32; 0]);
+        assert_eq!(fields.token_ids("some").unwrap(), [7]);
         assert!(fields.token_ids("bad").is_err());
     }
 }

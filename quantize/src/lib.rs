@@ -15,18 +15,23 @@
 //! that knows no family.
 
 mod arch;
-mod canonical;
 mod convert;
+mod derived;
 mod encode;
 mod error;
 mod fields;
 mod glob;
+mod infill;
 mod options;
+mod overlay;
 mod progress;
 mod report;
 mod resolve;
 mod source;
+mod speech;
+mod take;
 pub mod tokenizer;
+mod translation;
 
 pub use convert::{quantize, quantize_to};
 pub use error::QuantizeError;

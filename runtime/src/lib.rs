@@ -13,42 +13,47 @@
 //!
 //! let encoder = Model::open("minilm.kinglet")?;
 //! let vectors = encoder.embed(&["a small bird", "a large ship"])?;
+//!
+//! let listener = Model::open("whisper-tiny.en.kinglet")?;
+//! # let samples = [0.0; 16_000];
+//! let transcript = listener.transcribe(&samples, &Default::default())?;
 //! # Ok(()) }
 //! ```
 //!
 //! [`Model`] is shared and cheap to clone; [`Session`] and [`Chat`] are owned and `Send`. Files
 //! come from the `kinglet` command or the `kinglet-quantize` crate.
 
-mod chat;
 mod cores;
-mod embed;
 mod error;
-mod forward;
-mod generate;
 #[doc(hidden)]
 pub mod kernels;
-mod kv_cache;
-mod linear;
+mod kv;
+mod limits;
+mod media;
 mod memory;
 mod model;
-mod plan;
-mod rope;
-mod sampler;
-mod session;
-mod session_file;
-mod stop;
+mod network;
+mod ops;
+mod runner;
+mod step;
+mod task;
 #[doc(hidden)]
 pub mod team;
 mod template;
 pub mod tokenizer;
+mod weights;
 
-pub use chat::{Answer, AnswerState, Chat};
-pub use error::Error;
-pub use generate::{FinishReason, GenerateOptions, Generation, GenerationState};
-pub use kv_cache::KvType;
+pub use error::{Error, SessionFileError};
+pub use kv::KvType;
+pub use media::audio::{LogMel, SAMPLE_RATE};
 pub use memory::MemoryPlan;
 pub use model::{Model, ModelOptions};
-pub use sampler::{Sampler, SamplerOptions, argmax};
-pub use session::{CancelToken, Session, SessionOptions};
-pub use session_file::SessionFileError;
+pub use task::{
+    Aggregation, Answer, AnswerOptions, AnswerState, CancelToken, Chat, Classification,
+    EmbedOptions, Embedding, Entity, Fill, FinishReason, GenerateOptions, Generation,
+    GenerationState, Input, LabelScore, Languages, Likelihood, Ranked, Sampler, SamplerOptions,
+    SearchOptions, Segment, Session, SessionOptions, TagOptions, Tagged, Task, TextAnswer,
+    TextLength, TextScores, TextToTextAnswer, TokenAnswer, TranscribeOptions, Transcript,
+    Transcription, TranslateOptions, Translated, ZeroShotOptions, argmax,
+};
 pub use template::Message;

@@ -5,7 +5,7 @@ use bytemuck::Zeroable;
 use kinglet_formats::kinglet::KingletFile;
 
 use crate::error::Error;
-use crate::kv_cache::KvCache;
+use crate::kv::KvLayout;
 
 /// What buffers are taken from: the system, or nothing while a plan is made. One code path serves
 /// both, so that the plan is what happens.
@@ -23,6 +23,11 @@ impl Room {
     /// Counts the bytes of buffers and leaves them empty.
     pub(crate) fn plan() -> Self {
         Self { bytes: 0, is_plan: true }
+    }
+
+    /// Whether nothing is allocated.
+    pub(crate) fn is_plan(&self) -> bool {
+        self.is_plan
     }
 
     /// Bytes of all buffers so far.
@@ -70,7 +75,7 @@ impl MemoryPlan {
     pub(crate) fn new(
         file: &KingletFile,
         context_length: usize,
-        cache: &KvCache,
+        kv: &KvLayout,
         room: &Room,
     ) -> Self {
         let weights = file.data_len() as usize;
@@ -79,8 +84,8 @@ impl MemoryPlan {
             mapped: file.bytes().is_mapped(),
             weights,
             file_head: file.file_len() as usize - weights,
-            kv_per_position: cache.bytes_per_position(),
-            kv: cache.bytes_for(context_length),
+            kv_per_position: kv.bytes_per_position(),
+            kv: kv.bytes_for(context_length),
             scratch: room.bytes(),
         }
     }
@@ -88,12 +93,13 @@ impl MemoryPlan {
     /// Bytes that belong to this process alone.
     pub fn private(&self) -> usize {
         let file = if self.mapped { 0 } else { self.weights + self.file_head };
-        file + self.kv + self.scratch
+        file.saturating_add(self.kv).saturating_add(self.scratch)
     }
 
     /// Bytes in all.
     pub fn total(&self) -> usize {
-        self.weights + self.file_head + self.kv + self.scratch
+        let file = self.weights.saturating_add(self.file_head);
+        file.saturating_add(self.kv).saturating_add(self.scratch)
     }
 }
 

@@ -1,22 +1,16 @@
 //! An opened model: mapped weights, plan, kernels and threads, shared by all its sessions.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use kinglet_formats::kinglet::{KingletFile, Meta};
 use kinglet_formats::map::Bytes;
-use kinglet_formats::spec::Topology;
 
-use crate::chat::Chat;
 use crate::cores;
-use crate::embed::Embedder;
 use crate::error::Error;
-use crate::forward::{Scratch, Step};
-use crate::kernels::{self, Kernels};
-use crate::kv_cache::KvCache;
-use crate::memory::MemoryPlan;
-use crate::plan::Network;
-use crate::session::{Session, SessionOptions};
+use crate::kernels;
+use crate::network::Network;
+use crate::runner::Runner;
 use crate::team::Team;
 use crate::tokenizer::Tokenizer;
 
@@ -82,12 +76,8 @@ impl ModelOptions {
 pub struct Model(Arc<Inner>);
 
 struct Inner {
-    file: KingletFile,
-    network: Network,
-    kernels: &'static Kernels,
-    team: Team,
+    runner: Runner,
     tokenizer: Tokenizer,
-    embedder: Mutex<Option<Embedder>>,
 }
 
 impl std::fmt::Debug for Model {
@@ -135,7 +125,10 @@ impl Model {
         };
         let section = TokenizerSection(file.clone());
         let len = section.as_ref().len();
-        let tokenizer = Tokenizer::from_shared(Arc::new(section), 0..len)?;
+        let tokenizer = match len {
+            0 => Tokenizer::none()?,
+            _ => Tokenizer::from_shared(Arc::new(section), 0..len)?,
+        };
         let threads = match options.threads {
             Some(0) => {
                 return Err(Error::InvalidOption {
@@ -149,68 +142,18 @@ impl Model {
         };
         let network = Network::bind(&file, &file.meta().spec, threads)?;
         let team = Team::new(threads, options.global_pool)?;
-        let embedder = Mutex::new(None);
-        Ok(Self(Arc::new(Inner { file, network, kernels, team, tokenizer, embedder })))
-    }
-
-    /// A session with the model's own context length.
-    ///
-    /// # Errors
-    /// If the model has no language-model head or memory runs out.
-    pub fn session(&self) -> Result<Session, Error> {
-        self.session_with(&SessionOptions::default())
-    }
-
-    /// A session that holds at most `context_length` tokens.
-    ///
-    /// # Errors
-    /// As [`Model::session`].
-    pub fn session_with_context(&self, context_length: usize) -> Result<Session, Error> {
-        self.session_with(&SessionOptions::default().context_length(context_length))
-    }
-
-    /// A session with a choice of context length and type of keys and values.
-    ///
-    /// # Errors
-    /// As [`Model::session`].
-    pub fn session_with(&self, options: &SessionOptions) -> Result<Session, Error> {
-        Session::new(self.clone(), options)
-    }
-
-    /// A conversation, through the chat template of the file.
-    ///
-    /// # Errors
-    /// As [`Model::session`], or if the model has no chat template or a broken one.
-    pub fn chat(&self) -> Result<Chat, Error> {
-        Chat::new(self.session()?)
-    }
-
-    /// One vector per text, in order.
-    ///
-    /// Texts longer than [`Model::embedding_tokens`] are cut.
-    ///
-    /// # Errors
-    /// If the model is not for embeddings or memory runs out.
-    pub fn embed<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<f32>>, Error> {
-        self.with_embedder(|embedder| embedder.embed(self, texts))
-    }
-
-    /// One vector per list of token ids, special tokens included, in order.
-    ///
-    /// # Errors
-    /// As [`Model::embed`], or if a list is empty or longer than the context.
-    pub fn embed_tokens(&self, tokens: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, Error> {
-        self.with_embedder(|embedder| embedder.embed_tokens(self, tokens))
+        let runner = Runner::new(file, network, kernels, team);
+        Ok(Self(Arc::new(Inner { runner, tokenizer })))
     }
 
     /// What the file says about the model.
     pub fn meta(&self) -> &Meta {
-        self.0.file.meta()
+        self.0.runner.file.meta()
     }
 
     /// The file itself.
     pub fn file(&self) -> &KingletFile {
-        &self.0.file
+        &self.0.runner.file
     }
 
     /// The model's tokenizer.
@@ -218,54 +161,36 @@ impl Model {
         &self.0.tokenizer
     }
 
-    /// Longest sequence in tokens.
+    /// Longest sequence in tokens: of the stack that generates, or else of the one that reads.
     pub fn context_length(&self) -> usize {
-        self.0.network.max_positions
-    }
-
-    /// Longest text that [`Model::embed`] takes in whole, in tokens.
-    pub fn embedding_tokens(&self) -> usize {
-        let limit = self.meta().embedding.map_or(usize::MAX, |e| e.max_tokens);
-        limit.min(self.context_length())
+        let network = &self.0.runner.network;
+        network.stacks[network.generator().unwrap_or(network.entry())].max_positions
     }
 
     /// Number of token ids the network knows.
     pub fn vocab_size(&self) -> usize {
-        self.0.network.vocab_size
-    }
-
-    /// What working with the model takes of the machine's memory: a session whose context is full,
-    /// or, for an embedding model, texts of that length. Nothing is allocated.
-    ///
-    /// # Errors
-    /// If the model can do neither.
-    pub fn memory_plan(&self, options: &SessionOptions) -> Result<MemoryPlan, Error> {
-        let longest = self.context_length();
-        let context_length = options.context_length.map_or(longest, |n| n.clamp(1, longest));
-        match self.is_generative() {
-            true => Session::plan(self, context_length, options.kv),
-            false => Embedder::plan(self, context_length),
-        }
+        let network = &self.0.runner.network;
+        network.stacks[network.generator().unwrap_or(network.entry())].vocab_size()
     }
 
     /// Name of the kernel set in use.
     pub fn kernel_set(&self) -> &'static str {
-        self.0.kernels.name
+        self.0.runner.kernels.name
     }
 
     /// Threads of a step.
     pub fn n_threads(&self) -> usize {
-        self.0.team.n_threads()
+        self.0.runner.team.n_threads()
     }
 
     /// Weight bytes read for each generated token.
     pub fn bytes_per_token(&self) -> usize {
-        self.0.network.decode_bytes()
+        self.0.runner.network.decode_bytes()
     }
 
     /// Whether the model generates text.
     pub fn is_generative(&self) -> bool {
-        self.0.network.causal && self.0.network.lm_head.is_some()
+        self.0.runner.network.generator().is_some()
     }
 
     /// Whether the file carries a chat template.
@@ -273,40 +198,17 @@ impl Model {
         self.meta().chat_template.is_some()
     }
 
-    /// Takes the buffers kept from the last call, or makes new ones while another thread has them.
-    fn with_embedder<R>(
-        &self,
-        work: impl FnOnce(&mut Embedder) -> Result<R, Error>,
-    ) -> Result<R, Error> {
-        let lock = || self.0.embedder.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = lock().take();
-        let mut embedder = kept.map_or_else(|| Embedder::new(self), Ok)?;
-        let result = work(&mut embedder);
-        *lock() = Some(embedder);
-        result
-    }
-
     pub(crate) fn is_eos(&self, token: u32) -> bool {
         self.meta().generation.eos.contains(&token)
     }
 
-    pub(crate) fn kernels(&self) -> &'static Kernels {
-        self.0.kernels
+    /// Whether this is the same opened model as `other`.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
-    pub(crate) fn network(&self) -> &Network {
-        &self.0.network
-    }
-
-    pub(crate) fn step<'a>(&'a self, cache: &'a mut KvCache, scratch: &'a mut Scratch) -> Step<'a> {
-        Step {
-            file: &self.0.file,
-            network: &self.0.network,
-            kernels: self.0.kernels,
-            team: &self.0.team,
-            cache,
-            scratch,
-        }
+    pub(crate) fn runner(&self) -> &Runner {
+        &self.0.runner
     }
 }
 
@@ -328,6 +230,6 @@ fn default_threads(file: &KingletFile) -> usize {
     let layers: usize = spec.stacks.iter().map(|stack| stack.layers.len()).sum();
     let bytes_per_region = file.data_len() as usize / (REGIONS_PER_LAYER * layers.max(1));
     // An encoder's regions carry many tokens each.
-    let tokens = if spec.topology == Topology::Decoder { 1 } else { 4 };
+    let tokens = if spec.stacks.last().is_some_and(|stack| stack.is_causal()) { 1 } else { 4 };
     cores.min((bytes_per_region * tokens / BYTES_PER_THREAD).max(1)).min(MAX_THREADS)
 }

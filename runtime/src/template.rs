@@ -4,9 +4,15 @@
 //! instructions and for the strings it builds, sees nothing but the conversation, and writes at
 //! most [`MAX_PROMPT`] bytes.
 
+mod cost;
 mod depth;
+mod filters;
+mod json;
 mod kept;
+mod methods;
+mod percent;
 mod python;
+mod raw;
 
 use std::io::Write;
 
@@ -19,11 +25,16 @@ use crate::error::Error;
 const MAX_TEMPLATE: usize = 256 << 10;
 /// Longest prompt a template may write, in bytes.
 const MAX_PROMPT: usize = 16 << 20;
-/// Fuel for a prompt of any kind, for each of its messages, and for each byte of them. A unit pays
-/// for an instruction or for 64 bytes of strings.
+/// Fuel for a prompt of any kind, for each of its messages, for each message once more while another
+/// is written, and for each byte of them. A unit pays for an instruction or for 64 bytes of strings.
 const FUEL: u64 = 50_000;
 const FUEL_PER_MESSAGE: u64 = 1_000;
+const FUEL_PER_PAIR: u64 = 16;
 const FUEL_PER_BYTE: u64 = 1;
+/// Bytes of the template's text that make an instruction, which each message may pass through.
+const BYTES_PER_INSTRUCTION: u64 = 4;
+/// What is looked for in a prompt to see whether a system message got there.
+const PROBE: &str = "c5b1f6e0";
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +55,8 @@ impl Message {
 /// A compiled chat template.
 pub(crate) struct ChatTemplate {
     environment: Environment<'static>,
+    /// What a message costs besides its own bytes.
+    fuel_per_message: u64,
     bos_token: String,
     eos_token: String,
 }
@@ -54,9 +67,13 @@ impl ChatTemplate {
             let reason = format!("it has {} bytes, more than {MAX_TEMPLATE}", source.len());
             return Err(Error::Template { reason });
         }
+        // As Jinja does, whatever wrote the file.
+        let source = &source.replace("\r\n", "\n").replace('\r', "\n");
+        let source = &raw::unfolded(source);
         if let Some(reason) = depth::refusal(source) {
             return Err(Error::Template { reason });
         }
+        let fuel_per_message = FUEL_PER_MESSAGE + source.len() as u64 / BYTES_PER_INSTRUCTION;
         let mut environment = Environment::new();
         environment.set_recursion_limit(64);
         // The conventions under which Hugging Face writes templates.
@@ -67,6 +84,8 @@ impl ChatTemplate {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
         let source = python::without_generation_tags(source);
+        let source = percent::replaced(&source)
+            .map_err(|reason| Error::Template { reason: reason.to_owned() })?;
         let source = kept::guarded(&source).ok_or_else(|| Error::Template {
             reason: "it has names that are kept for the engine".to_owned(),
         })?;
@@ -74,13 +93,15 @@ impl ChatTemplate {
             .add_template_owned("chat", source)
             .map_err(|e| Error::Template { reason: describe(&e) })?;
         let (bos_token, eos_token) = (bos_token.to_owned(), eos_token.to_owned());
-        Ok(Self { environment, bos_token, eos_token })
+        Ok(Self { environment, fuel_per_message, bos_token, eos_token })
     }
 
     /// The prompt for `messages`, ready for the assistant's answer.
     pub(crate) fn render(&self, messages: &[Message]) -> Result<String, Error> {
         let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
-        let conversation = FUEL_PER_MESSAGE * messages.len() as u64 + FUEL_PER_BYTE * bytes as u64;
+        let n = messages.len() as u64;
+        let conversation =
+            self.fuel_per_message * n + FUEL_PER_PAIR * n * n + FUEL_PER_BYTE * bytes as u64;
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(FUEL + conversation));
         kept::install(&mut environment);
@@ -98,6 +119,14 @@ impl ChatTemplate {
         };
         chat.render_captured_to(values, &mut out).map_err(template)?;
         out.into_string().map_err(|reason| Error::Template { reason })
+    }
+}
+
+impl ChatTemplate {
+    /// Whether a system message gets into the prompt; templates may leave it out, or refuse it.
+    pub(crate) fn reads_system(&self) -> bool {
+        let messages = [Message::new("system", PROBE), Message::new("user", "?")];
+        self.render(&messages).is_ok_and(|prompt| prompt.contains(PROBE))
     }
 }
 
@@ -183,11 +212,66 @@ mod tests {
                 "{{ [1, 'a', none, true, {'k': 2.5}]|tojson }}",
                 r#"[1, "a", null, true, {"k": 2.5}]"#,
             ),
+            ("{{ [1, []]|tojson(2) }}", "[\n  1,\n  []\n]"),
             ("{{ [1, []]|tojson(indent=2) }}", "[\n  1,\n  []\n]"),
             ("{{ [1]|tojson(ensure_ascii=False) }}", "[1]"),
         ] {
             assert_eq!(render(template, &messages).unwrap(), expected);
         }
+    }
+
+    /// What the reference makes of the same templates; `tests/reference/templates.py` writes it.
+    #[test]
+    fn values_are_those_of_the_reference() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/templates/values.json");
+        let cases: Vec<(String, Option<String>)> =
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert!(cases.len() > 250);
+        let messages = [Message::new("user", "hi ab é"), Message::new("assistant", "Hello, World")];
+        let mut wrong = Vec::new();
+        for (template, expected) in cases {
+            let found = render(&template, &messages);
+            if found.as_ref().ok() != expected.as_ref() {
+                wrong.push(format!("{template}: {found:?}, not {expected:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn maps_of_a_program_keep_their_order() {
+        let schema = r#"{"type": "function", "function": {"name": "f", "description": "d", "a": [{"z": 1, "b": 2}]}}"#;
+        let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+        let value = Value::from(minijinja::value::Serde(&schema));
+        let environment = ChatTemplate::new("", "", "").unwrap().environment;
+        let text =
+            environment.render_str("{{ tool | tojson }}", context! { tool => value }).unwrap();
+        assert_eq!(
+            text,
+            r#"{"type": "function", "function": {"name": "f", "description": "d", "a": [{"z": 1, "b": 2}]}}"#
+        );
+    }
+
+    #[test]
+    fn what_happens_to_system_messages_is_known() {
+        let reads = |template| ChatTemplate::new(template, "", "").unwrap().reads_system();
+        assert!(reads(CHATML));
+        assert!(!reads("{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"));
+        assert!(!reads(
+            "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+        ));
+    }
+
+    #[test]
+    fn long_conversations_in_long_templates_end_well() {
+        // Each message passes through all of a long template, and looks through the ones before.
+        let checks =
+            "{% if m.role == 'tool' and m.content is mapping %}{{ m.name }}{% endif %}".repeat(300);
+        let template = format!(
+            "{{% for m in messages %}}{checks}{{% for n in messages[:loop.index0] %}}{{% endfor %}}{{{{ m.content }}}}{{% endfor %}}"
+        );
+        let messages = vec![Message::new("user", "hi"); 400];
+        assert_eq!(render(&template, &messages).unwrap(), "hi".repeat(400));
     }
 
     #[test]
@@ -297,6 +381,16 @@ mod tests {
             "{{ '{:>999999999999}'.format(1) }}",
             "{{ '{0}{0}{0}{0}'.format('x' * 1000000) }}",
             "{{ [[1]]|tojson(indent=999999999) }}",
+            "{{ [[1]]|tojson(separators=('x' * 999, 'y')) }}",
+            "{{ '%999999999999d' % 1 }}",
+            "{{ '%.999999999999f' % 1 }}",
+            "{{ ('%(x)s' * 40000) % {'x': 'x' * 100000} }}",
+            "{{ 'x'.ljust(999999999999) }}",
+            "{{ 'x'.zfill(9999999) }}",
+            "{{ 'x'|center(999999999999) }}",
+            "{{ __percent('%s', 1) }}",
+            &format!("{{% set x = 'xx' %}}{}", "{% set x = '%s%s' % (x, x) %}".repeat(60)),
+            &format!("{{{{ 1{} }}}}", " % 3".repeat(300)),
             &format!("{{{{ {} 1 }}}}", "not ".repeat(60_000)),
             &format!("{{{{ {}1 }}}}", "-".repeat(120_000)),
             &format!("{{{{ a{} }}}}", ".b".repeat(100_000)),

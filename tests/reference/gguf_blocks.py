@@ -24,10 +24,18 @@ TYPES = {
     T.Q4_K: [0, 2],
     T.Q5_K: [0, 2],
     T.Q6_K: [208],
+    T.IQ4_NL: [0],
+    T.IQ4_XS: [0],
+    T.TQ1_0: [52],
+    T.TQ2_0: [64],
+    T.MXFP4: [],
 }
+# One byte is an exponent; the first blocks have the smallest and largest.
+EXPONENTS = [0, 1, 2, 126, 127, 128, 254]
 # Ones, signs, the largest, the smallest normal, subnormals, zeros; what follows is random.
 SCALES = [0x3C00, 0xBC00, 0x7BFF, 0xFBFF, 0x0400, 0x0001, 0x83FF, 0x0000, 0x8000]
 N_BLOCKS = 20
+N_BLOCKS_OF_TABLES = 14
 
 
 def main():
@@ -35,7 +43,8 @@ def main():
     tensors = {}
     for kind, scale_offsets in TYPES.items():
         n_values, n_bytes = GGML_QUANT_SIZES[kind]
-        blocks = rng.integers(0, 256, (N_BLOCKS, n_bytes), dtype=np.uint8)
+        n = N_BLOCKS_OF_TABLES if kind in (T.IQ4_NL, T.IQ4_XS, T.TQ1_0, T.TQ2_0, T.MXFP4) else N_BLOCKS
+        blocks = rng.integers(0, 256, (n, n_bytes), dtype=np.uint8)
         for number, block in enumerate(blocks):
             for field, offset in enumerate(scale_offsets):
                 if number < len(SCALES):
@@ -43,10 +52,14 @@ def main():
                 else:
                     bits = int(rng.normal(0, 0.1, 1).astype(np.float16).view(np.uint16)[0])
                 block[offset : offset + 2] = list(struct.pack("<H", bits))
-        blocks[-1, [i for i in range(n_bytes) if i not in range(min(scale_offsets), max(scale_offsets) + 2)]] = 0xFF
+        if scale_offsets:
+            blocks[-1, [i for i in range(n_bytes) if i not in range(min(scale_offsets), max(scale_offsets) + 2)]] = 0xFF
+        else:
+            blocks[: len(EXPONENTS), 0] = EXPONENTS
+            blocks[len(EXPONENTS) :, 0] = rng.integers(100, 140, n - len(EXPONENTS))
         with np.errstate(all="ignore"):
             values = dequantize(blocks, kind)
-        assert values.shape == (N_BLOCKS, n_values) and values.dtype == np.float32
+        assert values.shape == (n, n_values) and values.dtype == np.float32
         tensors[f"{kind.name}.blocks"] = ("U8", blocks)
         tensors[f"{kind.name}.values"] = ("F32", values.astype("<f4"))
 

@@ -30,6 +30,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+import tiny_decoders
+
 GOLDENS = pathlib.Path(__file__).resolve().parent.parent / "goldens" / "tiny"
 N_TOKENS = 24
 N_GREEDY = 16
@@ -59,13 +61,27 @@ def weights(name, shape, base, amplitude):
 
 def kind(name, family):
     """(base, amplitude) by the tensor's role."""
-    if "norm" in name.lower() and name.endswith("weight"):
+    if ("norm" in name.lower() or ".ln_" in name) and name.endswith("weight"):
         # Gemma multiplies by 1 + w.
-        return (0.0, 0.25) if family.startswith("gemma3") else (1.0, 0.25)
+        return (0.0, 0.25) if family.startswith("gemma") else (1.0, 0.25)
     if name.endswith("bias"):
         return 0.0, 0.25
-    if "down_proj" in name or ".output.dense" in name:
+    if any(part in name for part in ("down_proj", ".output.dense", "c_proj", "ffn_output", ".wo.",
+                                     "dense_4h_to_h", ".fc2.", ".w2.", "output_linear")):
         return 0.0, 0.125
+    if family == "gpt2" and ("c_fc" in name or "wte" in name):
+        return 0.0, 0.5
+    if family == "albert" and ".ffn.weight" in name:
+        return 0.0, 0.5
+    # Its scores have no scale: trained weights are small instead.
+    if family == "t5" and name.endswith("Attention.q.weight"):
+        return 0.0, 0.0625
+    if family == "t5" and name == "shared.weight":
+        return 0.0, 2.0
+    if family == "t5" and "relative_attention_bias" in name:
+        return 0.0, 1.0
+    if family == "vit" and "patch_embeddings" in name:
+        return 0.0, 0.0625
     return 0.0, 0.25
 
 
@@ -116,9 +132,32 @@ def families():
             rope_parameters=dict(
                 full_attention=dict(rope_type="linear", factor=8.0, rope_theta=100000.0),
                 sliding_attention=dict(rope_type="default", rope_theta=10000.0)))),
+        "gpt2": lambda: t.GPT2LMHeadModel(t.GPT2Config(
+            vocab_size=300, bos_token_id=1, eos_token_id=2, n_positions=64, n_embd=60, n_layer=3,
+            n_head=4, n_inner=136)),
+        "olmo2": lambda: t.Olmo2ForCausalLM(t.Olmo2Config(
+            **COMMON, hidden_size=64, intermediate_size=176, num_hidden_layers=3,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64)),
+        "olmoe": lambda: t.OlmoeForCausalLM(t.OlmoeConfig(
+            **COMMON, hidden_size=64, intermediate_size=40, num_hidden_layers=3,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+            num_experts=4, num_experts_per_tok=2)),
+        "albert": lambda: t.AlbertModel(t.AlbertConfig(
+            vocab_size=300, pad_token_id=0, embedding_size=24, hidden_size=64,
+            intermediate_size=176, num_hidden_layers=4, num_attention_heads=4,
+            max_position_embeddings=64)),
+        "t5": lambda: t.T5ForConditionalGeneration(t.T5Config(
+            vocab_size=300, d_model=48, d_kv=20, d_ff=104, num_layers=2, num_decoder_layers=3,
+            num_heads=4, relative_attention_num_buckets=8, relative_attention_max_distance=12,
+            feed_forward_proj="gated-gelu", pad_token_id=0, eos_token_id=1,
+            decoder_start_token_id=0)),
+        "vit": lambda: t.ViTModel(t.ViTConfig(
+            hidden_size=64, intermediate_size=176, num_hidden_layers=3, num_attention_heads=4,
+            image_size=32, patch_size=8)),
         "bert": lambda: t.BertModel(t.BertConfig(
             vocab_size=300, pad_token_id=0, hidden_size=64, intermediate_size=176,
             num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=64)),
+        **tiny_decoders.DECODERS,
     }
 
 
@@ -141,7 +180,21 @@ FEATURES = {
     "llama": [("another theta", lambda c: c.update(
         rope_parameters=dict(rope_type="default", rope_theta=1000.0)))],
     "bert": [("tanh gelu", lambda c: c.update(hidden_act="gelu_pytorch_tanh"))],
+    "gpt2": [("exact gelu", lambda c: c.update(activation_function="gelu"))],
+    "olmoe": [("weights scaled to one", lambda c: c.update(norm_topk_prob=True)),
+              ("one expert", lambda c: c.update(num_experts_per_tok=1))],
+    "albert": [("one layer fewer", lambda c: c.update(num_hidden_layers=3)),
+               ("relu", lambda c: c.update(hidden_act="relu"))],
+    "t5": [("logits not scaled", lambda c: c.update(scale_decoder_outputs=False)),
+           ("distances to 20", lambda c: c.update(relative_attention_max_distance=20)),
+           ("silu", lambda c: c.update(dense_act_fn="silu"))],
+    "vit": [("relu", lambda c: c.update(hidden_act="relu"))],
+    **tiny_decoders.FEATURES,
 }
+
+# What else a family is fed, and what it is asked for.
+ENCODERS = ("bert", "albert")
+N_SOURCE = 24
 
 
 def old_spelling(config):
@@ -156,8 +209,14 @@ def old_spelling(config):
         old["rope_local_base_freq"] = local["rope_theta"]
         scaling = {k: v for k, v in full.items() if k != "rope_theta"}
     else:
-        old["rope_theta"] = rope["rope_theta"]
-        scaling = {k: v for k, v in rope.items() if k != "rope_theta"}
+        theta, partial = "rope_theta", "partial_rotary_factor"
+        if old["model_type"] == "gpt_neox":
+            theta, partial = "rotary_emb_base", "rotary_pct"
+        old[theta] = rope["rope_theta"]
+        if "partial_rotary_factor" in rope:
+            old[partial] = rope["partial_rotary_factor"]
+        ours = ("rope_theta", "partial_rotary_factor")
+        scaling = {k: v for k, v in rope.items() if k not in ours}
     old["rope_scaling"] = None if scaling.get("rope_type") == "default" else scaling
     if "dtype" in old:
         old["torch_dtype"] = old.pop("dtype")
@@ -170,29 +229,60 @@ def tokens():
     return [1] + [3 + (fnv1a64(f"token {i}") % 297) for i in range(N_TOKENS - 1)]
 
 
+def source():
+    """Ids of a text that a decoder reads."""
+    return [3 + (fnv1a64(f"source {i}") % 297) for i in range(N_SOURCE - 1)] + [1]
+
+
 def fill(model, family):
-    """Sets every parameter by its name; returns the list of [name, shape, base, amplitude]."""
+    """The list of [name, shape, base, amplitude], the values and the configuration."""
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         stored = load_file(f"{folder}/model.safetensors")
         config = json.loads(pathlib.Path(folder, "config.json").read_text())
-    table = [[name, list(stored[name].shape), *kind(name, family)] for name in sorted(stored)]
+    # Of PEGASUS they are waves, which it stores but nobody learns.
+    waves = "embed_positions" if family == "pegasus" else "\0"
+    table = [[name, list(stored[name].shape), *kind(name, family)] for name in sorted(stored)
+             if waves not in name]
     state = {row[0]: torch.from_numpy(weights(*row)) for row in table}
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    assert not unexpected, unexpected
-    assert all("lm_head" in name or "inv_freq" in name or "position_ids" in name
-               for name in missing), missing
-    model.tie_weights()
     return table, state, config
+
+
+def load(kind, config, state):
+    """A model as a user would load it: names of files need not be those in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_file({k: v.contiguous() for k, v in state.items()}, f"{folder}/model.safetensors",
+                  {"format": "pt"})
+        write_json(pathlib.Path(folder, "config.json"), config)
+        model, info = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True,
+                                           attn_implementation="eager")
+    assert not info["unexpected_keys"] and not info["mismatched_keys"], info
+    computed = ("lm_head", "inv_freq", "position_ids", "embed_tokens", "embed_positions")
+    missing = info["missing_keys"]
+    assert all(any(part in name for part in computed) for name in missing), missing
+    return model.eval()
 
 
 def rounded(values):
     return [[float(f"{v:.7g}") for v in row] for row in values.tolist()]
 
 
+def pixels(config):
+    """A made-up image [channels, side, side]: the tensor "pixels" by the rule for weights."""
+    shape = [config.num_channels, config.image_size, config.image_size]
+    return torch.from_numpy(weights("pixels", shape, 0.0, 1.0))
+
+
 def outputs(model, ids):
     with torch.no_grad():
-        out = model(torch.tensor([ids]), output_attentions=True)
+        if model.config.model_type == "vit":
+            out = model(pixels(model.config)[None], output_attentions=True)
+        elif model.config.is_encoder_decoder:
+            out = model(input_ids=torch.tensor([source()]), decoder_input_ids=torch.tensor([ids]),
+                        output_attentions=True)
+            return out.logits[0], out.decoder_attentions
+        else:
+            out = model(torch.tensor([ids]), output_attentions=True)
     main = out.logits if hasattr(out, "logits") else out.last_hidden_state
     return main[0], out.attentions
 
@@ -210,11 +300,7 @@ def attention_shape(attentions):
 
 def rebuild(model, config, state):
     """The same weights under a changed configuration."""
-    other = type(model)(type(model.config).from_dict(config))
-    other.load_state_dict(state, strict=False)
-    other.tie_weights()
-    other.set_attn_implementation("eager")
-    return other.float().eval()
+    return load(type(model), config, state)
 
 
 def text_for_tokenizers():
@@ -276,9 +362,15 @@ def write_goldens(path, golden):
 
 def make(family, build, save):
     model = build().float().eval()
-    model.set_attn_implementation("eager")
     table, state, config = fill(model, family)
-    ids = tokens() if family != "bert" else [2] + tokens()[1:-1] + [3]
+    model = load(type(model), config, state)
+    ids = tokens()
+    if family in ENCODERS:
+        ids = [2] + ids[1:-1] + [3]
+    elif model.config.is_encoder_decoder:
+        ids = [model.config.decoder_start_token_id] + ids[1:]
+    elif family == "vit":
+        ids = []
     main, attentions = outputs(model, ids)
     assert torch.isfinite(main).all()
 
@@ -303,7 +395,14 @@ def make(family, build, save):
         write_json(target / "config.json", config, indent=2)
         golden["safetensors_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
 
-    if family == "bert":
+    if model.config.is_encoder_decoder:
+        golden["source"] = source()
+        with torch.no_grad():
+            encoded = model.get_encoder()(input_ids=torch.tensor([source()])).last_hidden_state[0]
+        golden["hidden"] = rounded(encoded)
+    if family == "vit":
+        golden["hidden"] = rounded(main)
+    elif family in ENCODERS:
         golden["hidden"] = rounded(main)
         mean = main.mean(0)
         golden["embedding"] = rounded((mean / mean.norm())[None])[0]
@@ -348,6 +447,7 @@ def make(family, build, save):
     if old:
         again, _ = outputs(rebuild(model, old, state), ids)
         assert torch.equal(again, main), f"{family}: config.v4.json reads differently"
+    return model
 
 
 def main():

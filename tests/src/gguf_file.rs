@@ -7,6 +7,8 @@ use std::path::Path;
 pub enum Value {
     /// Type 4.
     U32(u32),
+    /// Type 5.
+    I32(i32),
     /// Type 6.
     F32(f32),
     /// Type 7.
@@ -46,6 +48,12 @@ impl GgufFile {
         self
     }
 
+    /// Takes a metadata entry away.
+    pub fn remove(&mut self, key: &str) -> &mut Self {
+        self.entries.retain(|(k, _)| k != key);
+        self
+    }
+
     /// Adds a vocabulary of `n` byte-level pieces without merges; token 1 begins, 2 ends a text.
     pub fn vocabulary(&mut self, n: usize) -> &mut Self {
         let pieces = (0..n).map(|i| format!("piece{i}")).collect();
@@ -73,6 +81,21 @@ impl GgufFile {
         self.tensors.retain(|t| t.name != name);
         self.tensors.push(Tensor { name: name.to_owned(), dims: dims.to_vec(), kind, bytes });
         self
+    }
+
+    /// The model in `n` files, of which the first has the metadata.
+    pub fn split(&self, n: usize) -> Vec<GgufFile> {
+        let per_part = self.tensors.len().div_ceil(n);
+        let mut parts = vec![GgufFile::default(); n];
+        parts[0].entries.clone_from(&self.entries);
+        for (number, part) in parts.iter_mut().enumerate() {
+            part.tensors =
+                self.tensors.iter().skip(number * per_part).take(per_part).cloned().collect();
+            part.set("split.no", Value::U32(number as u32))
+                .set("split.count", Value::U32(n as u32))
+                .set("split.tensors.count", Value::I32(self.tensors.len() as i32));
+        }
+        parts
     }
 
     /// Writes the file.
@@ -121,6 +144,10 @@ fn entry(out: &mut Vec<u8>, value: &Value) {
     match value {
         Value::U32(n) => {
             out.extend(4u32.to_le_bytes());
+            out.extend(n.to_le_bytes());
+        }
+        Value::I32(n) => {
+            out.extend(5u32.to_le_bytes());
             out.extend(n.to_le_bytes());
         }
         Value::F32(x) => {

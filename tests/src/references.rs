@@ -92,15 +92,126 @@ pub fn llama_cpp(model: &str) -> LlamaCpp {
     }
 }
 
+/// llama.cpp's figures for a model of code.
+#[derive(Clone, Debug)]
+pub struct Coder {
+    /// Prompts through the chat template.
+    pub chat: Vec<Continuation>,
+    /// Prompts as plain text.
+    pub raw: Vec<Continuation>,
+    /// Gaps in texts.
+    pub infill: Vec<Gap>,
+    /// Perplexity at F16 over chunks of 512 tokens of SmolLM2's text.
+    pub perplexity_f16: f64,
+}
+
+/// A gap in a text and the greedy continuation of its prompt.
+#[derive(Clone, Debug)]
+pub struct Gap {
+    /// What stands before it.
+    pub prefix: String,
+    /// What stands behind it.
+    pub suffix: String,
+    /// Token ids of the prompt, the tokens that mark the parts included.
+    pub prompt_ids: Vec<u32>,
+    /// The first greedy tokens.
+    pub ids: Vec<u32>,
+}
+
+/// llama.cpp's figures for Qwen2.5-Coder, by its name in the catalog.
+///
+/// # Panics
+/// If the golden is missing or damaged.
+pub fn coder(name: &str) -> Coder {
+    let json = read_json(&goldens().join(name).join("llama_cpp.json"));
+    let continuations = |key: &str| list(&json[key]).iter().map(continuation).collect();
+    let gap = |gap: &Value| Gap {
+        prefix: string(&gap["prefix"]),
+        suffix: string(&gap["suffix"]),
+        prompt_ids: ids(&gap["prompt_ids"]),
+        ids: ids(&gap["ids"]),
+    };
+    let perplexity = &json["perplexity"]["f16"]["perplexity"];
+    Coder {
+        chat: continuations("chat"),
+        raw: continuations("raw"),
+        infill: list(&json["infill"]).iter().map(gap).collect(),
+        perplexity_f16: perplexity.as_f64().expect("a figure"),
+    }
+}
+
+/// What onnxruntime and transformers make of an encoder and its decoder, see
+/// `reference/onnx_models.py`.
+#[derive(Clone, Debug)]
+pub struct OnnxT5 {
+    /// Token ids that the decoder reads.
+    pub target: Vec<u32>,
+    /// Token ids of each source text.
+    pub sources: Vec<Vec<u32>>,
+    /// For each source and token of the target the ids with the largest logits, and these.
+    pub top: Vec<Vec<Vec<(u32, f32)>>>,
+    /// For each source the encoder's states, in f32.
+    pub states: Vec<Vec<Vec<f32>>>,
+    /// The same where activations have 8 bits.
+    pub states_int8: Vec<Vec<Vec<f32>>>,
+}
+
+/// The goldens of FLAN-T5 in `goldens/onnx_models`.
+///
+/// # Panics
+/// If a golden is missing or damaged.
+pub fn onnx_t5() -> OnnxT5 {
+    let folder = goldens().join("onnx_models");
+    let about = read_json(&folder.join("t5.json"));
+    let id = |id: &Value| id.as_u64().expect("an id") as u32;
+    let logit = |x: &Value| x.as_f64().expect("a number") as f32;
+    let ids = |value: &Value| -> Vec<u32> { list(value).iter().map(id).collect() };
+    let sources = list(&about["sources"]);
+    let top = |source: &Value| {
+        let rows = list(&source["top_ids"]).iter().zip(list(&source["top_logits"]));
+        let pairs =
+            |(row, values)| ids(row).into_iter().zip(list(values).iter().map(logit)).collect();
+        rows.map(pairs).collect()
+    };
+    let source_ids: Vec<Vec<u32>> = sources.iter().map(|source| ids(&source["ids"])).collect();
+    let states = |name: &str| {
+        let mut rows = read_vectors(&folder.join(name), 512).into_iter();
+        source_ids.iter().map(|ids| rows.by_ref().take(ids.len()).collect()).collect()
+    };
+    OnnxT5 {
+        target: ids(&about["target"]),
+        top: sources.iter().map(top).collect(),
+        states: states("t5_float.f32"),
+        states_int8: states("t5_int8.f32"),
+        sources: source_ids,
+    }
+}
+
+/// Vectors `[384]` of every third text of [`minilm`], by onnxruntime from weights of 8 bits.
+///
+/// # Panics
+/// If the golden is missing or damaged.
+pub fn onnx_minilm() -> Vec<Vec<f32>> {
+    read_vectors(&goldens().join("onnx_models/minilm.f32"), 384)
+}
+
+/// Names and dimensions of the parameters of a model in `goldens/onnx_models`, as `NAME [DIMS]`.
+///
+/// # Panics
+/// If the golden is missing.
+pub fn onnx_parameters(model: &str) -> Vec<String> {
+    let path = goldens().join(format!("onnx_models/{model}.txt"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.lines().map(str::to_owned).collect()
+}
+
 fn continuation(value: &Value) -> Continuation {
-    let ids =
-        |key: &str| list(&value[key]).iter().map(|id| id.as_u64().expect("an id") as u32).collect();
     let gap = |gap: &Value| gap.as_f64().expect("a number") as f32;
     Continuation {
         prompt: string(&value["prompt"]),
         text: string(&value["text"]),
-        prompt_ids: ids("prompt_ids"),
-        ids: ids("ids"),
+        prompt_ids: ids(&value["prompt_ids"]),
+        ids: ids(&value["ids"]),
         gaps: list(&value["gaps"]).iter().map(gap).collect(),
     }
 }
@@ -126,6 +237,10 @@ fn read_vectors(path: &Path, width: usize) -> Vec<Vec<f32>> {
 
 fn list(value: &Value) -> &[Value] {
     value.as_array().expect("a list")
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    list(value).iter().map(|id| id.as_u64().expect("an id") as u32).collect()
 }
 
 fn string(value: &Value) -> String {

@@ -21,18 +21,84 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Every family with a tiny checkpoint. All are decoders except `bert`.
-pub fn families() -> &'static [&'static str] {
-    &[
-        "llama",
-        "llama3-rope-scaling",
-        "mistral",
-        "qwen2",
-        "qwen3",
-        "gemma3",
-        "gemma3-query-scale",
-        "bert",
-    ]
+/// What a tiny checkpoint computes, and what is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Next-token logits.
+    Decoder,
+    /// Hidden states and a vector of a text.
+    Encoder,
+    /// Logits of a text that reads another one.
+    EncoderDecoder,
+    /// Hidden states of an image.
+    Image,
+}
+
+/// Every family with a tiny checkpoint.
+const FAMILIES: &[(&str, Kind)] = &[
+    ("llama", Kind::Decoder),
+    ("llama3-rope-scaling", Kind::Decoder),
+    ("mistral", Kind::Decoder),
+    ("qwen2", Kind::Decoder),
+    ("qwen3", Kind::Decoder),
+    ("gemma3", Kind::Decoder),
+    ("gemma3-query-scale", Kind::Decoder),
+    ("gpt2", Kind::Decoder),
+    ("olmo2", Kind::Decoder),
+    ("olmoe", Kind::Decoder),
+    ("llama-biases", Kind::Decoder),
+    ("llama-yarn", Kind::Decoder),
+    ("mixtral", Kind::Decoder),
+    ("qwen2-moe", Kind::Decoder),
+    ("qwen2-moe-mixed", Kind::Decoder),
+    ("qwen3-moe", Kind::Decoder),
+    ("phi3", Kind::Decoder),
+    ("phi3-short", Kind::Decoder),
+    ("gemma", Kind::Decoder),
+    ("gemma2", Kind::Decoder),
+    ("smollm3", Kind::Decoder),
+    ("granite", Kind::Decoder),
+    ("granite-moe", Kind::Decoder),
+    ("starcoder2", Kind::Decoder),
+    ("gpt-neox", Kind::Decoder),
+    ("gpt-neox-serial", Kind::Decoder),
+    ("phi", Kind::Decoder),
+    ("phi-qk-norm", Kind::Decoder),
+    ("stablelm", Kind::Decoder),
+    ("stablelm-parallel", Kind::Decoder),
+    ("cohere", Kind::Decoder),
+    ("cohere2", Kind::Decoder),
+    ("bert", Kind::Encoder),
+    ("albert", Kind::Encoder),
+    ("roberta", Kind::Encoder),
+    ("camembert", Kind::Encoder),
+    ("xlm-roberta", Kind::Encoder),
+    ("distilbert", Kind::Encoder),
+    ("mpnet", Kind::Encoder),
+    ("modernbert", Kind::Encoder),
+    ("nomic-bert", Kind::Encoder),
+    ("electra", Kind::Encoder),
+    ("deberta-v2", Kind::Encoder),
+    ("jina-bert-v2", Kind::Encoder),
+    ("embeddinggemma", Kind::Encoder),
+    ("t5", Kind::EncoderDecoder),
+    ("bart", Kind::EncoderDecoder),
+    ("mbart", Kind::EncoderDecoder),
+    ("m2m100", Kind::EncoderDecoder),
+    ("marian", Kind::EncoderDecoder),
+    ("marian-two-tables", Kind::EncoderDecoder),
+    ("pegasus", Kind::EncoderDecoder),
+    ("vit", Kind::Image),
+];
+
+/// The names of all families.
+pub fn families() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().map(|(name, _)| *name)
+}
+
+/// The names of the families of a kind.
+pub fn families_of(kind: Kind) -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().filter(move |(_, other)| *other == kind).map(|(name, _)| *name)
 }
 
 /// One tensor of a tiny checkpoint and the two numbers its values follow from.
@@ -87,14 +153,16 @@ fn fnv1a64(text: &str) -> u64 {
 pub struct Golden {
     /// Token ids that were fed, position 0 first.
     pub tokens: Vec<u32>,
-    /// Decoders: `[n_tokens][vocab_size]`; empty for the encoder.
+    /// Token ids of the text that is read, for an encoder and decoder.
+    pub source: Vec<u32>,
+    /// Where there are logits: `[n_tokens][vocab_size]`.
     pub logits: Vec<Vec<f32>>,
     /// Decoders: greedy continuation of `tokens`.
     pub greedy: Vec<u32>,
     /// Distance from the best to the second-best logit at each greedy token: a rounding error
     /// above it may change the token, and with it all later ones.
     pub greedy_gaps: Vec<f32>,
-    /// Encoder: last hidden state, `[n_tokens][hidden_size]`; empty for decoders.
+    /// Where there is an encoder: its last hidden state, `[n_tokens or n_patches][hidden_size]`.
     pub hidden: Vec<Vec<f32>>,
     /// Encoder: mean over tokens, scaled to length 1; empty for decoders.
     pub embedding: Vec<f32>,
@@ -119,6 +187,7 @@ pub fn golden(family: &str) -> Golden {
     let json = read_json(&folder(family).join("goldens.json"));
     Golden {
         tokens: ids(&json["tokens"]),
+        source: ids(&json["source"]),
         logits: rows(&json["logits"]),
         greedy: ids(&json["greedy"]),
         greedy_gaps: floats(&json["greedy_gaps"]),
@@ -133,8 +202,12 @@ pub fn golden(family: &str) -> Golden {
 /// # Panics
 /// If the family is unknown or its table is damaged.
 pub fn tensors(family: &str) -> Vec<Tensor> {
-    let table = read_json(&folder(family).join("tensors.json"));
-    array(&table)
+    table(&read_json(&folder(family).join("tensors.json")))
+}
+
+/// The tensors of a table: name, dims, base, amplitude.
+pub(crate) fn table(table: &Value) -> Vec<Tensor> {
+    array(table)
         .iter()
         .map(|row| Tensor {
             name: row[0].as_str().expect("a tensor's name").to_owned(),
@@ -173,6 +246,9 @@ pub fn checkpoint_spelled(family: &str, spelling: ConfigSpelling) -> TempDir {
     target
 }
 
+/// Files of a golden that are no part of a checkpoint.
+const OUTPUTS: [&str; 3] = ["goldens.json", "tensors.json", "searches.json"];
+
 /// Everything but the goldens themselves.
 fn copy_configuration(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("a goldens folder") {
@@ -181,14 +257,14 @@ fn copy_configuration(from: &Path, to: &Path) {
         if source.is_dir() {
             fs::create_dir(&target).expect("a folder made");
             copy_configuration(&source, &target);
-        } else if entry.file_name() != "goldens.json" && entry.file_name() != "tensors.json" {
+        } else if !OUTPUTS.iter().any(|name| entry.file_name() == *name) {
             fs::copy(&source, &target).expect("a file copied");
         }
     }
 }
 
 /// Writes F32 tensors in the byte order of the reference's own writer.
-fn write_safetensors(tensors: &[Tensor], path: &Path) {
+pub(crate) fn write_safetensors(tensors: &[Tensor], path: &Path) {
     let mut header = String::from(r#"{"__metadata__":{"format":"pt"}"#);
     let mut offset = 0;
     for tensor in tensors {
@@ -215,20 +291,29 @@ fn write_safetensors(tensors: &[Tensor], path: &Path) {
     file.flush().expect("bytes written");
 }
 
-fn folder(family: &str) -> PathBuf {
+/// The searches for answers that the reference made with a model that reads a source:
+/// `reference/tiny_text_to_text.py`.
+///
+/// # Panics
+/// If there are none for `family`, or they are damaged.
+pub fn searches(family: &str) -> Value {
+    read_json(&folder(family).join("searches.json"))
+}
+
+pub(crate) fn folder(family: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/tiny").join(family)
 }
 
-fn read_json(path: &Path) -> Value {
+pub(crate) fn read_json(path: &Path) -> Value {
     let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-fn array(value: &Value) -> &[Value] {
+pub(crate) fn array(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-fn float(value: &Value) -> f32 {
+pub(crate) fn float(value: &Value) -> f32 {
     value.as_f64().expect("a number") as f32
 }
 
@@ -236,11 +321,11 @@ fn floats(value: &Value) -> Vec<f32> {
     array(value).iter().map(float).collect()
 }
 
-fn rows(value: &Value) -> Vec<Vec<f32>> {
+pub(crate) fn rows(value: &Value) -> Vec<Vec<f32>> {
     array(value).iter().map(floats).collect()
 }
 
-fn ids(value: &Value) -> Vec<u32> {
+pub(crate) fn ids(value: &Value) -> Vec<u32> {
     array(value).iter().map(|id| id.as_u64().expect("an id") as u32).collect()
 }
 
@@ -270,19 +355,35 @@ mod tests {
 
     #[test]
     fn goldens_are_whole() {
-        for family in families() {
+        for (family, kind) in FAMILIES {
             let golden = golden(family);
-            assert_eq!(golden.tokens.len(), 24, "{family}");
-            let outputs = if *family == "bert" { &golden.hidden } else { &golden.logits };
-            let width = if *family == "bert" { 64 } else { 300 };
-            assert_eq!(outputs.len(), 24, "{family}");
-            assert!(outputs.iter().all(|row| row.len() == width), "{family}");
-            if *family == "bert" {
-                let length: f32 = golden.embedding.iter().map(|x| x * x).sum();
-                assert!((length - 1.0).abs() < 1e-5);
-            } else {
+            let n = golden.tokens.len();
+            match kind {
+                Kind::Image => assert_eq!(n, 0, "{family}"),
+                // Some need a longer text to get beyond their last bucket of distances.
+                Kind::Encoder => assert!(n >= 24, "{family}"),
+                _ => assert_eq!(n, 24, "{family}"),
+            }
+            let whole = |rows: &[Vec<f32>], n: usize| {
+                rows.len() == n && rows.iter().all(|row| row.len() == rows[0].len())
+            };
+            if matches!(kind, Kind::Decoder | Kind::EncoderDecoder) {
+                assert!(whole(&golden.logits, 24) && golden.logits[0].len() == 300, "{family}");
                 assert_eq!(golden.greedy.len(), golden.greedy_gaps.len());
                 assert_eq!(golden.greedy.len(), 16, "{family}");
+            }
+            match kind {
+                Kind::Decoder => {}
+                Kind::Encoder => {
+                    assert!(whole(&golden.hidden, n), "{family}");
+                    let length: f32 = golden.embedding.iter().map(|x| x * x).sum();
+                    assert!((length - 1.0).abs() < 1e-5);
+                }
+                Kind::EncoderDecoder => {
+                    assert_eq!(golden.source.len(), 24, "{family}");
+                    assert!(whole(&golden.hidden, 24), "{family}");
+                }
+                Kind::Image => assert!(whole(&golden.hidden, 17), "{family}"),
             }
         }
     }

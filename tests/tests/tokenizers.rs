@@ -6,9 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kinglet::tokenizer::{EncodeOptions, Tokenizer};
+use kinglet::tokenizer::{EncodeOptions, TextToken, Tokenizer};
 use kinglet_formats::checkpoint::gguf::Gguf;
 use kinglet_quantize::tokenizer::{GgufVocab, RoleNames, compile_gguf, compile_json};
+use kinglet_tests::corpus::{corpus, fnv};
 use kinglet_tests::real;
 
 /// Pairs of texts behind the texts of a golden.
@@ -21,17 +22,6 @@ const AS_REFERENCE: EncodeOptions = EncodeOptions { add_special: true, parse_spe
 
 fn goldens() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/tokenizers")
-}
-
-/// The corpus: texts, and `[text, times]` for long repetitions.
-fn corpus() -> Vec<String> {
-    let json = std::fs::read(goldens().join("corpus.json")).unwrap();
-    let texts: Vec<serde_json::Value> = serde_json::from_slice(&json).unwrap();
-    let text = |value: &serde_json::Value| match value.as_str() {
-        Some(text) => text.to_owned(),
-        None => value[0].as_str().unwrap().repeat(value[1].as_u64().unwrap() as usize),
-    };
-    texts.iter().map(text).collect()
 }
 
 fn from_json(path: &Path) -> Tokenizer {
@@ -90,19 +80,14 @@ impl Golden {
     fn text(&mut self, text: &str) -> Expected {
         let ids = self.ids();
         let same = self.byte();
-        let all = if same & 1 == 0 { self.hash() } else { fnv(text) };
+        let all = if same & 1 == 0 { self.hash() } else { fnv(text.as_bytes()) };
         let without_special = match same >> 1 {
             0 => self.hash(),
-            1 => fnv(text),
+            1 => fnv(text.as_bytes()),
             _ => all,
         };
         Expected { ids, decoded: [all, without_special] }
     }
-}
-
-fn fnv(text: &str) -> u32 {
-    text.bytes()
-        .fold(0x811c_9dc5, |state, byte| (state ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 fn streamed(tokenizer: &Tokenizer, ids: &[u32], skip_special: bool) -> String {
@@ -137,9 +122,14 @@ fn compare(name: &str, tokenizer: &Tokenizer) {
             let (found, wanted) = (spell(&ids), spell(&expected.ids));
             differences.push(format!("ids of {text:?}: {found:?}, not {wanted:?}"));
         }
+        let plain = EncodeOptions { add_special: false, parse_special: false };
+        let traced: Vec<u32> = tokenizer.encode_traced(text).iter().map(|one| one.id).collect();
+        if traced != tokenizer.encode(text, plain) {
+            differences.push(format!("{text:?} is traced otherwise: {traced:?}"));
+        }
         for (skip_special, hash) in [false, true].into_iter().zip(expected.decoded) {
             let decoded = tokenizer.decode(&expected.ids, skip_special);
-            if fnv(&decoded) != hash {
+            if fnv(decoded.as_bytes()) != hash {
                 differences.push(format!("{text:?} decoded ({skip_special}): {decoded:?}"));
             }
             assert_eq!(streamed(tokenizer, &expected.ids, skip_special), decoded, "{text:?}");
@@ -157,7 +147,7 @@ fn compare(name: &str, tokenizer: &Tokenizer) {
     for ids in sequences(below) {
         for skip_special in [false, true] {
             let decoded = tokenizer.decode(&ids, skip_special);
-            if fnv(&decoded) != golden.hash() {
+            if fnv(decoded.as_bytes()) != golden.hash() {
                 differences.push(format!("{ids:?} decoded ({skip_special}): {decoded:?}"));
             }
             assert_eq!(streamed(tokenizer, &ids, skip_special), decoded, "{ids:?}");
@@ -205,6 +195,54 @@ fn smollm2() {
 #[test]
 fn minilm() {
     compare("minilm", &from_json(&real::checkpoint("all-minilm-l6-v2").join("tokenizer.json")));
+}
+
+/// The same vocabulary in the spelling of GGUF files: a mark before pieces that begin a word, nothing
+/// before those inside one.
+#[test]
+fn minilm_in_gguf() {
+    let json = std::fs::read(real::checkpoint("all-minilm-l6-v2").join("tokenizer.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let vocab = json["model"]["vocab"].as_object().unwrap();
+    let special: Vec<&str> = json["added_tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|token| token["content"].as_str().unwrap())
+        .collect();
+    let mut pieces: Vec<(u64, &str)> =
+        vocab.iter().map(|(piece, id)| (id.as_u64().unwrap(), piece.as_str())).collect();
+    pieces.sort_unstable();
+    let is_special = |piece: &str| special.contains(&piece);
+    let spelled = |piece: &str| match piece.strip_prefix("##") {
+        _ if is_special(piece) => piece.to_owned(),
+        Some(inside) => inside.to_owned(),
+        None => format!("▁{piece}"),
+    };
+    let vocab = GgufVocab {
+        model: "bert".to_owned(),
+        tokens: pieces.iter().map(|(_, piece)| spelled(piece)).collect(),
+        token_types: pieces
+            .iter()
+            .map(|(_, piece)| if is_special(piece) { 3 } else { 1 })
+            .collect(),
+        ..GgufVocab::default()
+    };
+    compare("minilm", &Tokenizer::from_bytes(&compile_gguf(&vocab).unwrap()).unwrap());
+}
+
+/// The same from `vocab.txt` alone, in a folder of a small model.
+#[test]
+fn minilm_from_its_vocabulary() {
+    let folder = kinglet_tests::tiny::checkpoint("bert");
+    let vocabulary = real::checkpoint("all-minilm-l6-v2").join("vocab.txt");
+    std::fs::copy(vocabulary, folder.path().join("vocab.txt")).unwrap();
+    std::fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
+    let source = kinglet_quantize::Source::open(folder.path()).unwrap();
+    let out = folder.path().join("out.kinglet");
+    kinglet_quantize::quantize(&source, &Default::default(), &out, &mut ()).unwrap();
+    let file = kinglet_formats::kinglet::KingletFile::open(&out).unwrap();
+    compare("minilm", &Tokenizer::from_bytes(file.tokenizer()).unwrap());
 }
 
 /// The checkpoint is large and not fetched for this: `KINGLET_GEMMA3` names it where it is.
@@ -295,6 +333,11 @@ fn write_fuzz_seeds() {
         std::fs::write(jsons.join(name), json).unwrap();
         std::fs::write(sections.join(name), section).unwrap();
     }
+    let models = seeds.join("sentencepiece");
+    std::fs::create_dir_all(&models).unwrap();
+    for name in ["bpe_bytes.model", "bpe_unused.model", "unigram.model"] {
+        std::fs::copy(goldens().join("../sentencepiece").join(name), models.join(name)).unwrap();
+    }
     // BPE and unigram models of SentencePiece, with few tokens.
     let model = |fields: &str| {
         format!(
@@ -315,4 +358,40 @@ fn write_fuzz_seeds() {
         std::fs::write(jsons.join(name), json).unwrap();
         std::fs::write(sections.join(name), section).unwrap();
     }
+}
+
+/// Places of tokens, as the reference finds them.
+#[test]
+fn tokens_stand_where_the_reference_finds_them() {
+    let json = std::fs::read(goldens().join("offsets.json")).unwrap();
+    let golden: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let mut differences = Vec::new();
+    for (name, texts) in golden.as_object().unwrap().iter().filter(|(name, _)| *name != "texts") {
+        let tokenizer = small(name);
+        for (text, spans) in
+            golden["texts"].as_array().unwrap().iter().zip(texts.as_array().unwrap())
+        {
+            let text = text.as_str().unwrap();
+            let chars = |byte: usize| text[..byte].chars().count() as u64;
+            let tokens = tokenizer.encode_traced(text);
+            let found: Vec<[u64; 3]> = tokens
+                .iter()
+                .map(|one| [chars(one.span.start), chars(one.span.end), one.word as u64])
+                .collect();
+            let wanted: Vec<[u64; 3]> = serde_json::from_value(spans.clone()).unwrap();
+            let is_same = |((found, wanted), token): ((&[u64; 3], &[u64; 3]), &TextToken)| {
+                let is_white = wanted[0] == wanted[1];
+                // The reference gives the bytes of unknown characters the place of all of them.
+                let spelled = tokenizer.token(token.id).unwrap_or_default();
+                let is_byte =
+                    spelled.starts_with("<0x") && wanted[0] <= found[0] && found[1] <= wanted[1];
+                found[2] == wanted[2] && (found == wanted || is_white || is_byte)
+            };
+            let pairs = found.iter().zip(&wanted).zip(&tokens);
+            if found.len() != wanted.len() || !pairs.clone().all(is_same) {
+                differences.push(format!("{name}, {text:?}:\n  {found:?}\n  {wanted:?}"));
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
 }

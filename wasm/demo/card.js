@@ -9,6 +9,10 @@ export class ModelCard {
   #about;
   #stop = null;
   #done = false;
+  /** How many were begun; only the last one shows anything. */
+  #works = 0;
+  /** Of the hub, as it was asked for last. */
+  #name = '';
 
   constructor(root, about) {
     this.#root = root;
@@ -23,10 +27,14 @@ export class ModelCard {
 
   /** Loads at once if the model is on this device already. */
   async resume() {
+    const works = this.#works;
     if (this.#done || this.#stop) return;
     const kept = await Kinglet.stored.list().catch(() => []);
-    const url = new URL(this.#about.url, document.baseURI).href;
-    if (kept.some((model) => model.url === url && model.complete)) this.#fetch();
+    const source = this.#about.url ?? remembered();
+    if (source === null) return;
+    const key = this.#about.url ? new URL(source, document.baseURI).href : `hf:${source}`;
+    if (works !== this.#works) return; // the visitor was faster
+    if (kept.some((model) => model.url === key && model.complete)) this.#fetch(source);
   }
 
   /** Loads a model with progress; returns nothing if that fails, and says why. */
@@ -51,12 +59,14 @@ export class ModelCard {
     const query = new URLSearchParams(location.search);
     const threads = Number(query.get('threads')) || undefined;
     const variant = query.get('variant') ?? undefined;
-    return Kinglet.load(source, { signal, threads, variant, onProgress });
+    const endpoint = query.get('endpoint') ?? undefined;
+    return Kinglet.load(source, { signal, threads, variant, endpoint, onProgress });
   }
 
   /** Shows how far some work is, or why it failed. */
   async #work(title, work) {
     this.#stop?.abort();
+    const number = ++this.#works;
     const stop = new AbortController();
     this.#stop = stop;
     this.#root.hidden = false;
@@ -68,37 +78,83 @@ export class ModelCard {
     try {
       return await work(show, stop.signal);
     } catch (error) {
+      if (number !== this.#works) return;
       this.#root.hidden = this.#done;
       if (stop.signal.aborted) this.#offer();
-      else this.#offer(error.message, this.#done);
+      else this.#offer(error.message);
     } finally {
-      if (this.#stop === stop) this.#stop = null;
+      if (number === this.#works) this.#stop = null;
     }
   }
 
-  async #fetch() {
-    const model = await this.load(this.#about.url);
-    if (model) this.#about.onModel(model);
+  async #fetch(source) {
+    const model = await this.load(source);
+    if (!model) return;
+    if (!this.#about.url) remember(source);
+    this.#about.onModel(model, source);
   }
 
   #offer(failure) {
-    const { title, about, size } = this.#about;
-    const button = element('button', failure ? 'Try again' : `Load the model (${size})`);
-    button.onclick = () => this.#fetch();
+    const { title, about } = this.#about;
     const text = failure ? element('p', failure, 'failure') : element('p', about);
     if (failure) text.setAttribute('role', 'alert');
-    this.#root.replaceChildren(element('h2', title), text, button);
+    this.#root.replaceChildren(element('h2', title), text, ...this.#choices(failure));
     if (failure) this.#root.hidden = false;
+  }
+
+  /** The page's own model, or any of the hub by its name. */
+  #choices(failure) {
+    const { url, size, examples } = this.#about;
+    if (url) return [action(failure ? 'Try again' : `Load the model (${size})`, () => this.#fetch(url))];
+    const form = element('form', '', 'row');
+    const name = element('input');
+    name.setAttribute('aria-label', 'Name of a model');
+    Object.assign(name, { placeholder: 'org/name', required: true, spellcheck: false, autocapitalize: 'off' });
+    name.value = this.#name;
+    const load = element('button', 'Load');
+    load.type = 'submit';
+    form.append(name, load);
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      this.#name = name.value.trim().replace(/^hf:/i, '');
+      this.#fetch(this.#name);
+    };
+    const chips = element('div', '', 'chips');
+    chips.setAttribute('role', 'group');
+    chips.setAttribute('aria-label', 'Examples');
+    chips.append(...examples.map(([does, model]) => action(does, () => {
+      name.value = model;
+      form.requestSubmit();
+    })));
+    return [form, chips];
   }
 
   #showProgress(title, stop) {
     const bar = element('progress');
     bar.setAttribute('aria-label', 'Loading the model');
     const numbers = element('p', 'Starting', 'numbers');
-    const cancel = element('button', 'Cancel', 'quiet');
-    cancel.onclick = () => stop.abort();
+    const cancel = action('Cancel', () => stop.abort(), 'quiet');
     this.#root.replaceChildren(element('h2', title), bar, numbers, cancel);
     return { bar, numbers };
+  }
+}
+
+const LAST = 'kinglet-read';
+
+/** The model that was read with last, for the next visit. */
+function remembered() {
+  try {
+    return localStorage.getItem(LAST);
+  } catch {
+    return null; // storage is not allowed
+  }
+}
+
+function remember(name) {
+  try {
+    localStorage.setItem(LAST, name);
+  } catch {
+    // it is named again
   }
 }
 
@@ -125,6 +181,12 @@ function element(name, text = '', className = '') {
   const made = document.createElement(name);
   made.textContent = text;
   made.className = className;
-  if (name === 'button') made.type = 'button';
   return made;
+}
+
+function action(text, act, className = '') {
+  const button = element('button', text, className);
+  button.type = 'button';
+  button.onclick = act;
+  return button;
 }

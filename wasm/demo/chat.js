@@ -1,5 +1,7 @@
 // The conversation.
 
+import { factsOf } from './facts.js';
+
 const $ = (id) => document.getElementById(id);
 
 export class ChatPanel {
@@ -45,10 +47,7 @@ export class ChatPanel {
 
   async facts() {
     if (!this.#model) return this.#onFacts({});
-    const { kernelSet, threads, memoryBytes, last } = await this.#model.info();
-    const facts = { model: this.#label, kernels: kernelSet, threads, memory: `${(memoryBytes / 1e6).toFixed(0)} MB` };
-    if (last?.tokensPerSecond) facts.speed = `${last.tokensPerSecond.toFixed(0)} tokens/s`;
-    this.#onFacts(facts);
+    this.#onFacts(await factsOf(this.#model, this.#label));
   }
 
   async #startOver() {

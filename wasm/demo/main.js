@@ -3,52 +3,72 @@
 import { ChatPanel } from './chat.js';
 import { ModelCard } from './card.js';
 import { chosenFiles, droppedFiles } from './dropped.js';
+import { ReadPanel, reads } from './read.js';
 import { SearchPanel } from './search.js';
 
 const $ = (id) => document.getElementById(id);
 
-const chat = new ChatPanel({ onFacts: (facts) => showFacts('chat', facts), announce });
-const search = new SearchPanel({ onFacts: (facts) => showFacts('search', facts) });
-const tabs = [$('chat-tab'), $('search-tab')];
+/** Says something to screen readers alone. */
+const announce = (text) => ($('spoken').textContent = text);
+
+const panels = {
+  chat: new ChatPanel({ onFacts: (facts) => showFacts('chat', facts), announce }),
+  search: new SearchPanel({ onFacts: (facts) => showFacts('search', facts) }),
+  read: new ReadPanel({ onFacts: (facts) => showFacts('read', facts) }),
+};
+const tabs = Object.keys(panels).map((room) => $(`${room}-tab`));
 const cards = {
   chat: new ModelCard($('chat-card'), {
     title: 'Talk with SmolLM2',
     about: 'A small language model with 135 million parameters, made by Hugging Face. It knows a little of everything and is often wrong, quickly.',
     url: 'models/smollm2-135m.kinglet',
     size: '141 MB',
-    onModel: (model) => adopt('chat', model),
+    onModel: (model) => adopt('chat', model, 'SmolLM2 135M'),
   }),
   search: new ModelCard($('search-card'), {
     title: 'Search by meaning',
     about: 'all-MiniLM-L6-v2 turns each passage into a vector; what means the same lies close together, whatever its words.',
     url: 'models/all-minilm-l6-v2.kinglet',
     size: '24 MB',
-    onModel: (model) => adopt('search', model),
+    onModel: (model) => adopt('search', model, 'MiniLM L6'),
+  }),
+  read: new ModelCard($('read-card'), {
+    title: 'Read a text',
+    about: 'Models that label texts, find names in them, answer questions from them, fill their gaps or sort passages. Name one of the Hugging Face hub: it is fetched from there once (these have some 260 MB), converted here and kept on this device. Or drop its files.',
+    examples: [
+      ['Find names', 'dslim/distilbert-NER'],
+      ['Praise or blame', 'distilbert/distilbert-base-uncased-finetuned-sst-2-english'],
+      ['Answer questions', 'distilbert/distilbert-base-cased-distilled-squad'],
+    ],
+    onModel: (model, name) => adopt('read', model, name),
   }),
 };
 
-async function adopt(kind, model, label = kind === 'chat' ? 'SmolLM2 135M' : 'MiniLM L6') {
-  cards[kind].hide();
-  await (kind === 'chat' ? chat : search).use(model, label);
+async function adopt(room, model, label) {
+  cards[room].hide();
+  await panels[room].use(model, label);
 }
+
+const roomOf = (tab) => tab.getAttribute('aria-controls');
 
 function select(tab) {
   for (const each of tabs) {
     const selected = each === tab;
     each.setAttribute('aria-selected', selected);
     each.tabIndex = selected ? 0 : -1;
-    $(each.getAttribute('aria-controls')).hidden = !selected;
+    $(roomOf(each)).hidden = !selected;
   }
   // A model may be replaced meanwhile; the next one tells its own facts.
-  (tab === tabs[0] ? chat : search).facts().catch(() => {});
-  cards[tab.getAttribute('aria-controls')].resume();
+  panels[roomOf(tab)].facts().catch(() => {});
+  cards[roomOf(tab)].resume();
 }
 
 for (const [i, tab] of tabs.entries()) {
   tab.onclick = () => select(tab);
   tab.onkeydown = ({ key }) => {
-    if (key !== 'ArrowRight' && key !== 'ArrowLeft') return;
-    const other = tabs[1 - i];
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
+    if (!step) return;
+    const other = tabs.at((i + step) % tabs.length);
     select(other);
     other.focus();
   };
@@ -69,23 +89,22 @@ function showFacts(panel, facts) {
   $('facts').replaceChildren(...entries);
 }
 
-/** Says something to screen readers alone. */
-function announce(text) {
-  $('spoken').textContent = text;
-}
-
 async function open(given) {
-  const shown = tabs.find((tab) => tab.getAttribute('aria-selected') === 'true');
-  const card = cards[shown.getAttribute('aria-controls')];
-  const opened = await card.open(given);
+  const shown = roomOf(tabs.find((tab) => tab.getAttribute('aria-selected') === 'true'));
+  const opened = await cards[shown].open(given);
   if (!opened) return;
   const { model, converted } = opened;
-  const { generative } = await model.info();
-  const kind = generative ? 'chat' : 'search';
-  card.hide();
-  select(tabs[kind === 'chat' ? 0 : 1]);
-  await adopt(kind, model, given.name);
+  const room = roomFor(await model.info(), shown);
+  cards[shown].hide();
+  select($(`${room}-tab`));
+  await adopt(room, model, given.name);
   offerToKeep(converted, given.name);
+}
+
+/** The room that is shown if the model is for it, or the first that it is for. */
+function roomFor({ tasks }, shown) {
+  const fits = { chat: tasks.includes('generate'), read: reads(tasks), search: tasks.includes('embed') };
+  return fits[shown] ? shown : Object.keys(fits).find((room) => fits[room]) ?? 'search';
 }
 
 /** A converted model can be kept as a file. */
@@ -117,5 +136,5 @@ document.ondrop = async (event) => {
 
 // The page itself works offline too, once visited.
 navigator.serviceWorker?.register('offline.js').catch(() => {});
-select(location.hash === '#search' ? tabs[1] : tabs[0]);
+select(tabs.find((tab) => location.hash === `#${roomOf(tab)}`) ?? tabs[0]);
 

@@ -1,5 +1,8 @@
 // Semantic search over lines of text.
 
+import { factsOf } from './facts.js';
+import { row } from './rows.js';
+
 const $ = (id) => document.getElementById(id);
 
 const HITS = 5;
@@ -52,8 +55,7 @@ export class SearchPanel {
 
   async facts() {
     if (!this.#model) return this.#onFacts({});
-    const { kernelSet, threads, memoryBytes } = await this.#model.info();
-    const facts = { model: this.#label, kernels: kernelSet, threads, memory: `${(memoryBytes / 1e6).toFixed(0)} MB` };
+    const facts = await factsOf(this.#model, this.#label);
     if (this.#milliseconds !== null) facts.query = `${this.#milliseconds.toFixed(0)} ms`;
     this.#onFacts(facts);
   }
@@ -71,7 +73,7 @@ export class SearchPanel {
       if (turn !== this.#turn) return;
       const scored = passages.map((text) => ({ text, score: dot(wanted, this.#known.get(text)) }));
       scored.sort((a, b) => b.score - a.score);
-      $('hits').replaceChildren(...scored.slice(0, HITS).map(row));
+      $('hits').replaceChildren(...scored.slice(0, HITS).map((hit) => row(hit, 'nearness')));
       await this.facts();
     } catch (error) {
       if (error.code !== 'disposed') $('indexed').textContent = error.message;
@@ -97,16 +99,4 @@ function dot(a, b) {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
   return sum;
-}
-
-function row({ text, score }) {
-  const item = document.createElement('li');
-  item.style.setProperty('--nearness', Math.max(0, score));
-  const passage = document.createElement('span');
-  passage.textContent = text;
-  const number = document.createElement('output');
-  number.textContent = score.toFixed(2);
-  number.setAttribute('aria-label', `nearness ${score.toFixed(2)}`);
-  item.append(passage, number);
-  return item;
 }

@@ -15,7 +15,9 @@ import { VARIANTS } from './src/variant.js';
 const BUDGET = 1_000_000; // bytes, gzipped, of what a visitor downloads
 
 const here = dirname(fileURLToPath(import.meta.url));
-const builds = resolve(process.argv[2] ?? join(here, '../pkg'));
+// Modules for tests may be larger than what visitors download.
+const quick = process.argv.includes('--quick');
+const builds = resolve(process.argv.slice(2).find((each) => each !== '--quick') ?? join(here, '../pkg'));
 const dist = join(here, 'dist');
 const options = { bundle: true, format: 'esm', target: 'es2022', outdir: dist, logLevel: 'warning', external: ['node:*'] };
 
@@ -60,7 +62,7 @@ for (const name of [...VARIANTS, 'quantize']) {
   largest = Math.max(largest, total);
   console.log(`${name.padEnd(16)} ${(total / 1000).toFixed(0)} kB gzipped, scripts included`);
 }
-if (largest > BUDGET) {
+if (largest > BUDGET && !quick) {
   console.error(`a visitor would download ${largest} bytes, more than ${BUDGET}`);
   process.exit(1);
 }

@@ -6,9 +6,9 @@ export type ErrorCode =
   | 'http'
   /** A web page or some other file. */
   | 'not-kinglet'
-  /** For `quantize`: none of the files is a checkpoint. */
+  /** None of the files is a checkpoint. */
   | 'not-a-checkpoint'
-  /** For `quantize`: a file that belongs to the checkpoint was not given. */
+  /** A file that belongs to the checkpoint was not given, or the repository has none. */
   | 'missing-file'
   /** Bytes that differ from what was converted, after a second try. */
   | 'corrupt'
@@ -16,7 +16,7 @@ export type ErrorCode =
   | 'truncated'
   /** The file cannot be read any more. */
   | 'unreadable'
-  /** The model needs a newer version or is not made for this, or the browser lacks WebAssembly SIMD. */
+  /** The model needs a newer version or is not for this call (the message names those that fit), or the browser lacks WebAssembly SIMD. */
   | 'unsupported'
   /** The model is larger than WebAssembly's memory. */
   | 'too-large'
@@ -53,11 +53,14 @@ export class KingletError extends Error {
 }
 
 export interface Progress {
-  /** `cache`: from this device; `read`: from a `File`. */
-  phase: 'download' | 'read' | 'cache';
+  /**
+   * `cache`: from this device; `read`: from a `File`, or a checkpoint's conversion; `hash` and `convert`: of a checkpoint, which is
+   * downloaded before.
+   */
+  phase: 'download' | 'read' | 'cache' | 'hash' | 'convert';
   /** Bytes in place. */
   loaded: number;
-  /** Bytes of the whole file. */
+  /** Bytes of the whole file; of a checkpoint, of the file that is on its way. */
   total: number;
   bytesPerSecond: number;
   /** `null` while the speed is unknown. */
@@ -89,10 +92,18 @@ export interface LoadOptions {
   variant?: Variant;
   /** Connections to try again without any progress; 5. */
   retries?: number;
+  /** For checkpoints: type of the matrices; `int8`. */
+  type?: 'int8' | 'f16';
+  /** For checkpoints: columns that share a scale; 64. */
+  group?: 32 | 64 | 128 | 'row';
+  /** For models of the hub: its address, or that of a mirror; in Node, `HF_ENDPOINT` is the default. */
+  endpoint?: string;
+  /** For gated and private models of the hub, which alone is told; in Node, `HF_TOKEN` is the default. */
+  token?: string;
 }
 
 export interface GenerateOptions {
-  /** Most tokens to generate. */
+  /** Most tokens to generate; without it, to the end of the context. */
   maxTokens?: number;
   /** 0 always takes the likeliest token. */
   temperature?: number;
@@ -101,9 +112,12 @@ export interface GenerateOptions {
   minP?: number;
   repeatPenalty?: number;
   repeatLastN?: number;
+  /** Start of the random sequence: a whole number. */
   seed?: number;
   /** Texts that end the answer; they are not part of it. */
   stop?: string | string[];
+  /** Go on after an end-of-text token. */
+  ignoreEos?: boolean;
   /** Called while the prompt is read: at the start, after each batch of a few hundred tokens, and at the end. */
   onPrompt?: (progress: PromptProgress) => void;
   /** Stops between two tokens, or two batches of the prompt; the iterator throws the signal's reason. */
@@ -151,7 +165,17 @@ export interface Chat {
 export interface ModelInfo {
   name: string;
   licence?: string;
-  /** Whether it writes text; otherwise it makes vectors. */
+  /** The calls that the model is for. */
+  tasks: Task[];
+  /** Of models that classify or tag, in the order of their outputs; else empty. */
+  labels: string[];
+  /** How a mask is spelled, such as `[MASK]`; only in models for `fillMask`. */
+  mask?: string;
+  /** Of models for `embed`: texts that may go before those that are given. */
+  prompts: { name: string; text: string }[];
+  /** The prompt that does if `embed` names none. */
+  defaultPrompt?: string;
+  /** Whether it writes text: `generate` is one of its tasks. */
   generative: boolean;
   /** Whether `chat` works. */
   chatTemplate: boolean;
@@ -160,9 +184,9 @@ export interface ModelInfo {
   vocabSize: number;
   /** Most tokens of a text or a conversation, as loaded. */
   contextLength: number;
-  /** How keys and values are kept; missing in models that make vectors. */
+  /** How keys and values are kept; only in models that write text. */
   kv?: KvType;
-  /** Tokens of a text that `embed` takes in whole. */
+  /** Tokens of a text, or of a pair of texts, that an encoder takes in whole, those that it expects around them included. */
   embeddingTokens: number;
   /** Bytes of weights that are read for each generated token. */
   bytesPerToken: number;
@@ -182,12 +206,135 @@ export interface ModelInfo {
   last: GenerationStats | null;
 }
 
+/** Names of the calls of a model. */
+export type Task = 'generate' | 'embed' | 'classify' | 'rerank' | 'tag' | 'fillMask' | 'answer';
+
+interface TaskOptions {
+  /** Stops between two batches of texts; the promise is rejected at once with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+export interface EmbedOptions extends TaskOptions {
+  /** The name of the model's prompt that goes before each text, or `false` for none; the default is the model's. */
+  prompt?: string | false;
+  /** Called for each text of which the vector is that of its beginning alone. */
+  onTruncated?: (text: { index: number; tokens: number }) => void;
+}
+
+export interface ClassifyOptions extends TaskOptions {
+  /** For each text another one that belongs to it, such as a hypothesis to a premise. */
+  pairs?: string | Iterable<string>;
+  /** Labels in place of the model's own, by a model of natural language inference. */
+  labels?: string | Iterable<string>;
+  /** With `labels`: several may be right, each for itself; otherwise their scores sum to one. */
+  multi?: boolean;
+  /** With `labels`: a statement about the text, in which `{}` is the label; `This example is {}.` */
+  template?: string;
+  /** Only the best labels, this many. */
+  top?: number;
+}
+
+export interface Classification {
+  /** The best first. */
+  results: { label: string; score: number }[];
+  /** Tokens of the whole text, those that the model expects around it included. */
+  tokens: number;
+  /** Whether the results are those of the text's beginning alone. */
+  truncated: boolean;
+}
+
+export type Aggregation = 'none' | 'simple' | 'first' | 'average' | 'max';
+
+export interface TagOptions extends TaskOptions {
+  /**
+   * How labels of tokens become labels of words and phrases. `none` gives each token; `simple`, the default, joins neighbours of
+   * one label; `first`, `average` and `max` first give each word the label of its first token, the one with the best mean, or
+   * that of its surest token.
+   */
+  aggregation?: Aggregation;
+  /** Tokens that the windows of a long text have in common; a quarter of a window. */
+  stride?: number;
+}
+
+/** A part of a text: `text.slice(start, end)`. */
+export interface Entity {
+  label: string;
+  score: number;
+  text: string;
+  /** In UTF-16 code units, as JavaScript counts. */
+  start: number;
+  end: number;
+}
+
+export interface FillMaskOptions extends TaskOptions {
+  /** Tokens for each mask; 5. */
+  k?: number;
+}
+
+export interface Fill {
+  token: string;
+  id: number;
+  score: number;
+  /** The text with this token in the mask's place. */
+  text: string;
+}
+
+export interface AnswerOptions extends TaskOptions {
+  /** Answers at most; 1. */
+  top?: number;
+  /** Whether "no answer" may be one: an empty text with its score. */
+  noAnswer?: boolean;
+  /** Tokens of an answer at most; 15. */
+  maxTokens?: number;
+  /** Tokens read together; 384, or what the model takes. */
+  window?: number;
+  /** Tokens that windows have in common; 128, or half of a window. */
+  stride?: number;
+}
+
+/** A part of a text: `context.slice(start, end)`. */
+export interface TextAnswer {
+  text: string;
+  score: number;
+  /** In UTF-16 code units, as JavaScript counts. */
+  start: number;
+  end: number;
+}
+
+export interface RerankOptions extends TaskOptions {
+  /** Only the best documents, this many. */
+  top?: number;
+}
+
+export interface Ranked {
+  /** The document's number among those that were given. */
+  index: number;
+  score: number;
+  /** Tokens of query and document, those that the model expects around them included. */
+  tokens: number;
+  /** Whether the longer of the two was cut. */
+  truncated: boolean;
+}
+
 export interface Model {
   generate(prompt: string, options?: GenerateOptions): Generation;
   /** `context` is the most tokens the conversation may have; the default, and the most, is what the model was loaded for. */
   chat(options?: { system?: string; context?: number }): Chat;
-  embed(text: string, options?: { signal?: AbortSignal }): Promise<Float32Array>;
-  embed(texts: Iterable<string>, options?: { signal?: AbortSignal }): Promise<Float32Array[]>;
+  /** The text's vector. */
+  embed(text: string, options?: EmbedOptions): Promise<Float32Array>;
+  embed(texts: Iterable<string>, options?: EmbedOptions): Promise<Float32Array[]>;
+  /** Labels with scores: the model's own or, with `labels`, any. */
+  classify(text: string, options?: ClassifyOptions): Promise<Classification>;
+  classify(texts: Iterable<string>, options?: ClassifyOptions): Promise<Classification[]>;
+  /** Names, places and the like, in the order of the text; all of a long one is read. */
+  tag(text: string, options?: TagOptions): Promise<Entity[]>;
+  tag(texts: Iterable<string>, options?: TagOptions): Promise<Entity[][]>;
+  /** For each mask of the text (`info` tells how it is spelled) the likeliest tokens, while the other masks stay. */
+  fillMask(text: string, options?: FillMaskOptions): Promise<Fill[][]>;
+  /** The parts of `context` that answer, the best first; all of a long one is read. */
+  answer(question: string, context: string, options?: AnswerOptions): Promise<TextAnswer[]>;
+  /** Documents, the best first. */
+  rerank(query: string, docs: Iterable<string>, options?: RerankOptions): Promise<Ranked[]>;
   info(): Promise<ModelInfo>;
   /** Ends the worker and frees its memory; whatever waits is rejected with `disposed`. */
   dispose(): Promise<void>;
@@ -214,6 +361,7 @@ export interface QuantizeProgress extends Omit<Progress, 'phase'> {
 }
 
 export interface StoredModel {
+  /** Its address, or `hf:org/name`; behind `#`, how a checkpoint was converted if not as usual. */
   url: string;
   bytes: number;
   /** False for a download that was cut; `load` goes on with it. */
@@ -221,11 +369,17 @@ export interface StoredModel {
 }
 
 export const Kinglet: {
-  /** Loads a model from an address, a `File` or bytes; in Node also from a path. */
+  /**
+   * Loads a model from an address, a `File` or bytes; in Node also from a path. A model of the
+   * Hugging Face hub goes by its name: `org/name` or `hf:org/name`, with `:file` (or a part of a
+   * GGUF file's name, such as `:Q8_0`) and `@revision` behind it. It, and a GGUF or safetensors
+   * file at an address, is converted as it arrives, and its conversion is kept. `./org/name` is always
+   * an address.
+   */
   load(source: string | URL | Blob | ArrayBuffer | ArrayBufferView, options?: LoadOptions): Promise<Model>;
   /**
-   * Turns a checkpoint into a model's file, in a worker of its own: a GGUF file, or a safetensors or
-   * PyTorch file with those that lie beside it in a Hugging Face folder (`config.json`,
+   * Turns a checkpoint into a model's file, in a worker of its own: a GGUF file, or a safetensors,
+   * PyTorch or ONNX file with those that lie beside it in a Hugging Face folder (`config.json`,
    * `tokenizer.json`, …), as an array of `File`s or by their names. In Node, files may be paths. The
    * bytes are those that `kinglet quantize` would write.
    */

@@ -24,10 +24,13 @@ fn code(error: &Error) -> &'static str {
         Error::File(error) => file_code(error),
         Error::Tokenizer(_) | Error::MissingTensor { .. } | Error::WrongTensor { .. } => "corrupt",
         Error::Kernels(_) | Error::Unsupported { .. } | Error::WrongTask { .. } => "unsupported",
-        Error::ContextFull { .. } => "context-full",
-        Error::TokenOutOfRange { .. } | Error::Empty { .. } | Error::InvalidOption { .. } => {
-            "invalid-option"
-        }
+        Error::SegmentOutOfRange { .. } => "corrupt",
+        Error::ContextFull { .. } | Error::TextTooLong { .. } => "context-full",
+        Error::TokenOutOfRange { .. }
+        | Error::Empty { .. }
+        | Error::InvalidOption { .. }
+        | Error::UnknownPrompt { .. }
+        | Error::NoMask { .. } => "invalid-option",
         Error::Template { .. } => "template",
         Error::OutOfMemory { .. } => "out-of-memory",
         Error::NotFinite { .. } => "not-finite",

@@ -12,7 +12,12 @@
 //!   .info(): ModelInfo
 //!   .generate(prompt: string, options?: GenerateOptions): Generation
 //!   .chat(contextLength?: number): Chat
-//!   .embed(texts: string[]): Float32Array[]
+//!   .embed(texts: string[], options?: EmbedOptions): Embedding[]
+//!   .classify(texts: string[], options?: ClassifyOptions): Classification[]
+//!   .tag(texts: string[], options?: TagOptions): Entity[][]
+//!   .fillMask(text: string, options?: FillMaskOptions): Fill[][]
+//!   .answer(question: string, context: string, options?: AnswerOptions): TextAnswer[]
+//!   .rerank(query: string, documents: string[]): Ranked[]
 //! Chat
 //!   .say(text: string, options?: GenerateOptions): Generation
 //!   .setSystem(text: string), .push(role: string, content: string), .reset()
@@ -38,6 +43,8 @@ mod generation;
 mod model;
 mod object;
 mod options;
+mod place;
+mod tasks;
 
 pub use chat::Chat;
 pub use download::Download;

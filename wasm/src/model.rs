@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use js_sys::{Array, Error, Float32Array, Object};
-use kinglet::{Session, SessionOptions};
+use js_sys::{Array, Error, Object};
+use kinglet::{Session, SessionOptions, Task};
+use kinglet_formats::kinglet::Prompt;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
 use crate::options::{self, JsOptions};
-use crate::{Chat, Generation, error, object};
+use crate::{Chat, Generation, error, object, tasks};
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
@@ -16,6 +17,16 @@ const TYPES: &str = r#"
 export interface ModelInfo {
   name: string;
   licence?: string;
+  /** The calls that the model is for: `generate`, `embed`, `classify` and the like. */
+  tasks: string[];
+  /** Of a classifier, in the order of its outputs; else empty. */
+  labels: string[];
+  /** How a mask is spelled; only where the model fills them. */
+  mask?: string;
+  /** Texts that may go before those to embed. */
+  prompts: { name: string; text: string }[];
+  /** The prompt that does if none is named. */
+  defaultPrompt?: string;
   generative: boolean;
   chatTemplate: boolean;
   layers: number;
@@ -25,7 +36,7 @@ export interface ModelInfo {
   contextLength: number;
   /** How sessions keep keys and values; only where there are any. */
   kv?: "f16" | "int8";
-  /** Tokens of a text that `embed` takes in whole. */
+  /** Tokens of a text, or a pair of texts, that an encoder takes in whole. */
   embeddingTokens: number;
   fileBytes: number;
   /** Weight bytes read for each generated token. */
@@ -51,6 +62,11 @@ impl Model {
         Self { model, sessions, session: None }
     }
 
+    /// The runtime's own.
+    pub(crate) fn runtime(&self) -> &kinglet::Model {
+        &self.model
+    }
+
     /// Most tokens of a session.
     fn context_length(&self) -> usize {
         let longest = self.model.context_length();
@@ -67,10 +83,25 @@ impl Model {
         let (general, spec) = (&model.meta().general, &model.meta().spec);
         let info = Object::new();
         let set = |name: &str, value: JsValue| object::set(&info, name, value);
-        let count = |n: usize| JsValue::from(n as f64);
+        let count = object::count;
         set("name", general.name.as_str().into());
         if let Some(licence) = &general.license {
             set("licence", licence.as_str().into());
+        }
+        let calls = tasks::calls(model);
+        set("tasks", calls.into_iter().map(JsValue::from).collect::<Array>().into());
+        set("labels", model.labels().iter().map(JsValue::from).collect::<Array>().into());
+        if let Some(mask) = model.mask().filter(|_| model.tasks().contains(&Task::FillMask)) {
+            set("mask", mask.into());
+        }
+        let prompt = |prompt: &Prompt| {
+            let (name, text) = (prompt.name.as_str(), prompt.text.as_str());
+            object::of([("name", name.into()), ("text", text.into())])
+        };
+        set("prompts", model.prompts().iter().map(prompt).collect::<Array>().into());
+        let embedding = model.meta().embedding.as_ref();
+        if let Some(name) = embedding.and_then(|e| e.default_prompt.as_deref()) {
+            set("defaultPrompt", name.into());
         }
         set("generative", model.is_generative().into());
         set("chatTemplate", model.has_chat_template().into());
@@ -81,7 +112,7 @@ impl Model {
         if model.is_generative() {
             set("kv", self.sessions.kv.to_string().into());
         }
-        set("embeddingTokens", count(model.embedding_tokens()));
+        set("embeddingTokens", count(model.text_tokens()));
         set("fileBytes", JsValue::from(model.file().file_len() as f64));
         set("bytesPerToken", count(model.bytes_per_token()));
         set("kernelSet", model.kernel_set().into());
@@ -91,6 +122,7 @@ impl Model {
 
     /// Continues `prompt`. What the call before has computed of the same beginning is kept.
     pub fn generate(&mut self, prompt: &str, options: JsOptions) -> Result<Generation, Error> {
+        self.check(Task::Generate)?;
         let options = options::read(&options)?;
         let session = match &self.session {
             Some(session) => Rc::clone(session),
@@ -107,22 +139,11 @@ impl Model {
     /// A conversation of at most `context_length` tokens, and no more than the model was loaded
     /// for.
     pub fn chat(&self, context_length: Option<usize>) -> Result<Chat, Error> {
+        self.check(Task::Generate)?;
         let longest = self.context_length();
         let context_length = context_length.map_or(longest, |n| n.min(longest));
         let options = self.sessions.clone().context_length(context_length);
         let session = self.model.session_with(&options).map_err(error::from)?;
         Ok(Chat::new(kinglet::Chat::new(session).map_err(error::from)?))
-    }
-
-    /// One vector per text, in order.
-    #[wasm_bindgen(unchecked_return_type = "Float32Array[]")]
-    pub fn embed(
-        &self,
-        #[wasm_bindgen(unchecked_param_type = "string[]")] texts: JsValue,
-    ) -> Result<Array, Error> {
-        let texts = options::strings(&texts)
-            .ok_or_else(|| error::new("invalid-option", "texts must be an array of strings"))?;
-        let vectors = self.model.embed(&texts).map_err(error::from)?;
-        Ok(vectors.iter().map(|vector| Float32Array::from(&vector[..])).collect())
     }
 }

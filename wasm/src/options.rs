@@ -1,4 +1,4 @@
-//! `GenerateOptions` from a JavaScript object.
+//! Options from JavaScript objects.
 
 use js_sys::{Array, Error};
 use kinglet::GenerateOptions;
@@ -39,12 +39,7 @@ extern "C" {
 const MAX_SAFE: f64 = 9_007_199_254_740_991.0;
 
 pub(crate) fn read(options: &JsValue) -> Result<GenerateOptions, Error> {
-    if options.is_undefined() || options.is_null() {
-        return Ok(GenerateOptions::default());
-    }
-    if !options.is_object() {
-        return Err(error::new("invalid-option", "options must be an object"));
-    }
+    check(options)?;
     Ok(GenerateOptions {
         max_tokens: size(options, "maxTokens")?,
         temperature: number(options, "temperature")?.map(|v| v as f32),
@@ -54,9 +49,21 @@ pub(crate) fn read(options: &JsValue) -> Result<GenerateOptions, Error> {
         repeat_penalty: number(options, "repeatPenalty")?.map(|v| v as f32),
         repeat_last_n: size(options, "repeatLastN")?,
         seed: whole(options, "seed")?.map(|v| v as u64),
-        stop: texts(options, "stop")?,
-        ignore_eos: object::get(options, "ignoreEos").is_some_and(|v| v.is_truthy()),
+        stop: texts(options, "stop")?.unwrap_or_default(),
+        ignore_eos: flag(options, "ignoreEos"),
     })
+}
+
+/// An error if these are no options.
+pub(crate) fn check(options: &JsValue) -> Result<(), Error> {
+    if options.is_undefined() || options.is_null() || options.is_object() {
+        return Ok(());
+    }
+    Err(error::new("invalid-option", "options must be an object"))
+}
+
+pub(crate) fn flag(options: &JsValue, name: &str) -> bool {
+    object::get(options, name).is_some_and(|v| v.is_truthy())
 }
 
 fn number(options: &JsValue, name: &str) -> Result<Option<f64>, Error> {
@@ -73,7 +80,7 @@ fn whole(options: &JsValue, name: &str) -> Result<Option<f64>, Error> {
 }
 
 /// Saturates where `usize` has fewer bits.
-fn size(options: &JsValue, name: &str) -> Result<Option<usize>, Error> {
+pub(crate) fn size(options: &JsValue, name: &str) -> Result<Option<usize>, Error> {
     // `Infinity` is a way of saying "no limit".
     if number(options, name)? == Some(f64::INFINITY) {
         return Ok(None);
@@ -81,19 +88,38 @@ fn size(options: &JsValue, name: &str) -> Result<Option<usize>, Error> {
     Ok(whole(options, name)?.map(|v| v as usize))
 }
 
-fn texts(options: &JsValue, name: &str) -> Result<Vec<String>, Error> {
-    let Some(value) = object::get(options, name) else { return Ok(Vec::new()) };
-    if let Some(text) = value.as_string() {
-        return Ok(vec![text]);
+/// The same, where "no limit" is as many as there may be.
+pub(crate) fn count(options: &JsValue, name: &str) -> Result<Option<usize>, Error> {
+    if number(options, name)? == Some(f64::INFINITY) {
+        return Ok(Some(usize::MAX));
     }
-    strings(&value).ok_or_else(|| invalid(name, "a string or an array of strings"))
+    size(options, name)
 }
 
-/// The strings of an array.
-pub(crate) fn strings(value: &JsValue) -> Option<Vec<String>> {
+pub(crate) fn text(options: &JsValue, name: &str) -> Result<Option<String>, Error> {
+    let Some(value) = object::get(options, name) else { return Ok(None) };
+    value.as_string().map(Some).ok_or_else(|| invalid(name, "a string"))
+}
+
+/// Strings; a single one is a list of one.
+pub(crate) fn texts(options: &JsValue, name: &str) -> Result<Option<Vec<String>>, Error> {
+    let Some(value) = object::get(options, name) else { return Ok(None) };
+    if let Some(text) = value.as_string() {
+        return Ok(Some(vec![text]));
+    }
+    let texts = strings(&value).ok_or_else(|| invalid(name, "a string or an array of strings"))?;
+    Ok(Some(texts))
+}
+
+/// The strings of an argument.
+pub(crate) fn list(value: &JsValue, name: &str) -> Result<Vec<String>, Error> {
+    strings(value).ok_or_else(|| invalid(name, "an array of strings"))
+}
+
+fn strings(value: &JsValue) -> Option<Vec<String>> {
     value.dyn_ref::<Array>()?.iter().map(|item| item.as_string()).collect()
 }
 
-fn invalid(name: &str, expected: &str) -> Error {
+pub(crate) fn invalid(name: &str, expected: &str) -> Error {
     error::new("invalid-option", &format!("{name} must be {expected}"))
 }

@@ -1,19 +1,23 @@
 // The demo page as a visitor uses it. With SCREENSHOTS=FOLDER it leaves pictures there.
 
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { after, before, test } from 'node:test';
 import { join } from 'node:path';
 
 import { openBrowser } from './browser.mjs';
-import { continuation, embeddings, gguf, quantized } from './native.mjs';
+import { continuation, embeddings, gguf, quantized, results } from './native.mjs';
 import { startServer } from './server.mjs';
+import { convertTiny } from './tiny.mjs';
 
-let server, browser, page;
+let server, browser, page, folder, tiny;
 const foreign = [];
 before(async () => {
   continuation('warm', 1); // fills the cache
   embeddings(['warm']);
+  folder = await mkdtemp(join(tmpdir(), 'kinglet-demo-'));
+  tiny = await convertTiny(folder, ['bert-tokens', 'bert-sequences', 'bert-answers', 'bert-masks', 'bert-rerank']);
   server = await startServer();
   browser = await openBrowser({ viewport: { width: 900, height: 760 }, colorScheme: 'light' });
   page = await browser.context.newPage();
@@ -27,6 +31,7 @@ before(async () => {
 after(async () => {
   await browser?.close();
   await server?.close();
+  await rm(folder, { recursive: true });
 }, { timeout: 300_000 });
 
 async function picture(name) {
@@ -113,6 +118,61 @@ test('a checkpoint of one\'s own is converted, answers, and can be kept', async 
   assert.ok((await readFile(await download.path())).equals(quantized(gguf())));
 });
 
+test('a model of names is read with: from the hub, by its name', async () => {
+  await page.goto(`${server.origin}/?endpoint=${server.origin}/hub#read`);
+  await page.getByRole('button', { name: 'Find names' }).waitFor();
+  await picture('read-start-light');
+  await page.getByRole('textbox', { name: 'Name of a model' }).fill('org/bert-tokens');
+  await button('Load').click();
+  const text = page.getByRole('textbox', { name: 'Text to read' });
+  await text.fill('Zoë 🐦 the wren is small');
+  const { entities: [parts] } = results('tag', tiny['bert-tokens'], '--aggregation', 'first', '--', 'Zoë 🐦 the wren is small');
+  assert.ok(parts.length > 0);
+  const expected = parts.map(({ text, label }) => `${text}\u00a0${label}`);
+  await page.waitForFunction((expected) => {
+    const marks = [...document.querySelectorAll('#findings mark')];
+    return marks.map((mark) => mark.textContent).join('|') === expected;
+  }, expected.join('|'));
+  assert.match(await page.locator('#noted').textContent(), /^\d+ names?$/);
+  assert.match(await page.locator('#facts').textContent(), /org\/bert-tokens.*reading:?\d+ ms/);
+  await picture('read-light');
+});
+
+test('models of other tasks are read with as they are dropped', async () => {
+  const own = page.locator('#own');
+  await own.setInputFiles(tiny['bert-sequences']);
+  const labels = page.getByRole('textbox', { name: 'Labels to choose from' });
+  await labels.fill('bird, ship');
+  await page.locator('#findings li', { hasText: 'ship' }).waitFor();
+  assert.equal(await page.locator('#findings li').count(), 2);
+  await page.getByRole('textbox', { name: 'Text to label' }).fill('the wren '.repeat(60));
+  await page.locator('#noted', { hasText: /tokens; the model read the first 64/ }).waitFor();
+  await page.getByRole('textbox', { name: 'Text to label' }).fill('');
+
+  await own.setInputFiles(tiny['bert-answers']);
+  await page.getByRole('textbox', { name: 'Question' }).fill('what is small?');
+  await page.getByRole('textbox', { name: 'Text that answers' }).fill('the wren is small');
+  await page.waitForFunction(() => document.querySelector('.marked')?.textContent.length < 40);
+  assert.equal(await page.locator('#findings li').count(), 3);
+  await picture('answer-light');
+
+  await own.setInputFiles(tiny['bert-masks']);
+  await page.getByRole('textbox', { name: 'Text with gaps' }).fill('the [MASK] is [MASK]');
+  await page.locator('#findings h3', { hasText: 'Gap 2' }).waitFor();
+  await page.getByRole('textbox', { name: 'Text with gaps' }).fill('the wren');
+  await page.locator('#noted', { hasText: 'has no mask' }).waitFor();
+  await page.getByRole('textbox', { name: 'Text with gaps' }).fill('');
+
+  await own.setInputFiles(tiny['bert-rerank']);
+  await page.getByRole('textbox', { name: 'Passages' }).fill('the wren\nthe king\n');
+  await page.getByRole('textbox', { name: 'Question' }).fill('king');
+  await page.waitForFunction(() => document.querySelectorAll('#findings li').length === 2);
+  await page.getByRole('combobox', { name: 'What to do' }).selectOption('Label');
+  await page.getByRole('textbox', { name: 'Text to label' }).waitFor();
+  await page.waitForFunction(() => document.querySelectorAll('#findings li').length === 1);
+  await page.goto(server.origin);
+});
+
 test('files that are no model say what is missing', async () => {
   const buffer = await readFile(new URL('../package.json', import.meta.url));
   await page.locator('#own').setInputFiles({ name: 'x.safetensors', mimeType: '', buffer });
@@ -140,6 +200,12 @@ test('a second visit works without network, in the dark and on a phone', async (
   await page.getByRole('tab', { name: 'Search' }).click();
   await page.locator('#hits li').first().waitFor();
   await picture('search-dark-phone');
+  await page.getByRole('tab', { name: 'Read' }).click();
+  await page.getByRole('textbox', { name: 'Text to read' }).waitFor();
+  await page.locator('#findings mark').first().waitFor();
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(wide <= 0, `${wide} pixels too wide`);
+  await picture('read-dark-phone');
   await browser.context.setOffline(false);
 });
 

@@ -40,13 +40,23 @@ export function gguf() {
   return join(folder, readdirSync(folder).find((name) => name.endsWith('.gguf')));
 }
 
+/** Converts a checkpoint. */
+export function quantize(input, output, ...options) {
+  kinglet('quantize', input, '-o', output, ...options);
+}
+
 /** The model's file that a checkpoint becomes. */
 export function quantized(input, ...options) {
   const folder = mkdtempSync(join(tmpdir(), 'kinglet-native-'));
   try {
-    kinglet('quantize', input, '-o', join(folder, 'out.kinglet'), ...options);
+    quantize(input, join(folder, 'out.kinglet'), ...options);
     return readFileSync(join(folder, 'out.kinglet'));
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** What a verb makes of a model and texts. */
+export function results(verb, model, ...args) {
+  return JSON.parse(kinglet(verb, model, '-o', 'json', ...args));
 }

@@ -134,14 +134,65 @@ test('checkpoints become the files that the command writes', async () => {
   await model.dispose();
 });
 
+test('models of a hub are converted as they arrive, and kept', async () => {
+  const folder = checkpoint('all-minilm-l6-v2');
+  const names = [
+    'model.safetensors', 'config.json', 'tokenizer.json', 'tokenizer_config.json', 'modules.json',
+    '1_Pooling/config.json', 'sentence_bert_config.json',
+  ];
+  const sha = '0123456789abcdef0123456789abcdef01234567';
+  const requests = [];
+  const server = createServer(async ({ url }, response) => {
+    requests.push(url);
+    const file = url.split(`/resolve/${sha}/`)[1];
+    if (url === '/m.gguf') response.end(await readFile(gguf()));
+    else if (file) response.end(await readFile(join(folder, file)));
+    else response.end(JSON.stringify({ sha, siblings: names.map((rfilename) => ({ rfilename })) }));
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const cache = { folder: await mkdtemp(join(tmpdir(), 'kinglet-node-')) };
+  after(() => rm(cache.folder, { recursive: true }));
+  const endpoint = `http://127.0.0.1:${server.address().port}`;
+  const phases = new Set();
+  const onProgress = ({ phase }) => phases.add(phase);
+  const first = await Kinglet.load('org/name', { endpoint, cache, onProgress });
+  assert.deepEqual([...phases], ['download', 'hash', 'convert', 'read']);
+  const vector = await first.embed('a small bird');
+  await first.dispose();
+  const [expected] = embeddings(['a small bird']);
+  const cosine = vector.reduce((sum, x, i) => sum + x * expected[i], 0);
+  assert.ok(cosine >= 0.9999, `${cosine}`);
+
+  requests.length = 0;
+  const second = await Kinglet.load('hf:org/name', { endpoint, cache });
+  assert.equal((await second.info()).fromStore, true);
+  assert.deepEqual(await second.embed('a small bird'), vector);
+  await second.dispose();
+  assert.deepEqual(requests, []);
+
+  const chat = await Kinglet.load(`${endpoint}/m.gguf`, { cache: false });
+  const text = await chat.generate(PROMPT, { temperature: 0, maxTokens: 16 }).text();
+  assert.equal(text.trim(), continuation(PROMPT, 16).trim());
+  await chat.dispose();
+  server.closeAllConnections();
+  await new Promise((resolve) => server.close(resolve));
+});
+
 test('conversions that fail say why, and can be given up', async () => {
   const folder = checkpoint('all-minilm-l6-v2');
   const weights = join(folder, 'model.safetensors');
+  const onnx = new URL('../../tests/goldens/onnx/half.onnx', import.meta.url);
+  const unheard = {
+    'config.json': new Blob(['{"model_type":"unheard"}']),
+    'onnx/model_fp16.onnx': onnx,
+    'onnx/model_q4.onnx': join(folder, 'none'), // less exact, and not read
+  };
   const cut = new Blob([(await readFile(gguf())).subarray(0, 5_000_000)]);
   for (const [files, options, code, words] of [
-    [new Blob(['<html>']), {}, 'not-a-checkpoint', /content is of no known kind/],
+    [new Blob(['<html>']), {}, 'not-a-checkpoint', /looks like a web page/],
     [minilm, {}, 'not-a-checkpoint', /a \.kinglet file already/],
     [weights, {}, 'missing-file', /config\.json is missing/],
+    [unheard, {}, 'unsupported', /architecture `unheard`/],
     [cut, {}, 'corrupt', /checkpoint: .* downloaded completely/],
     [join(folder, 'none'), {}, 'unreadable', /none cannot be read/],
     [weights, { type: 'int4' }, 'invalid-option', /`int4` is not one of int8, f16/],

@@ -218,14 +218,14 @@ test('the context and the type of keys and values can be chosen', async () => {
 test('options are checked, stop texts and seeds work', async () => {
   const found = await page.evaluate(async (prompt) => {
     const codes = [];
-    for (const options of [{ temperature: -1 }, { maxTokens: 1.5 }, { topP: 2 }, { heat: 1 }, { stop: 5 }]) {
+    for (const options of [{ temperature: -1 }, { maxTokens: 1.5 }, { topP: 2 }, { heat: 1 }, { stop: 5 }, { ignoreEos: 1 }]) {
       try {
         codes.push((await failure(model.generate(prompt, options).text()))?.code);
       } catch (error) {
         codes.push(error.code);
       }
     }
-    const options = { temperature: 1, seed: 7, maxTokens: 8 };
+    const options = { temperature: 1, seed: 7, maxTokens: 8, ignoreEos: true };
     const one = await model.generate(prompt, options).text();
     const two = await model.generate(prompt, options).text();
     const whole = await model.generate(prompt, { temperature: 0, maxTokens: 24 }).text();
@@ -234,7 +234,7 @@ test('options are checked, stop texts and seeds work', async () => {
     const text = await stopped.text();
     return { codes, one, two, stop, whole, text, reason: stopped.stats.finishReason };
   }, PROMPT);
-  assert.deepEqual(found.codes, new Array(5).fill('invalid-option'));
+  assert.deepEqual(found.codes, new Array(6).fill('invalid-option'));
   assert.equal(found.one, found.two);
   assert.equal(found.reason, 'stop');
   assert.equal(found.text, found.whole.slice(0, found.whole.indexOf(found.stop)));

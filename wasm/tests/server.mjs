@@ -4,6 +4,7 @@
 //   /faulty/KIND/AT/…             the same file with a fault, see `FAULTS`
 //   /received/BYTES               a page tells how far it is
 //   /plain/…                      pages without the headers that isolate them
+//   /hub/org/NAME/…               a checkpoint of tests/goldens/tiny as the hub has one
 //   /kinglet-broken/KIND/…        the package with a fault, see `BREAKAGES`
 
 import { once } from 'node:events';
@@ -14,6 +15,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 import { findModel, modelFolder, serveDemo } from '../demo/serve.mjs';
+import { checkpointFiles } from './tiny.mjs';
 
 const PAGE = '<!doctype html><html lang="en"><title>Test</title><link rel="icon" href="data:,"></html>';
 const dist = fileURLToPath(new URL('../package/dist/', import.meta.url));
@@ -100,6 +102,16 @@ async function send({ path, response, from, size, range, etag, received }, { cut
   response.end();
 }
 
+const COMMIT = '0123456789abcdef0123456789abcdef01234567';
+
+/** What the hub says: which files there are, or a file. */
+async function hubAnswer(pathname) {
+  const [, name, file] = /\/org\/([^/]+)(?:\/resolve\/[^/]+\/(.*))?/.exec(pathname);
+  const files = await checkpointFiles(name);
+  const siblings = Object.keys(files).map((rfilename) => ({ rfilename }));
+  return file === undefined ? JSON.stringify({ sha: COMMIT, siblings }) : files[file];
+}
+
 /** Starts the server; `requests` lists what was asked for. */
 export async function startServer() {
   const demo = serveDemo();
@@ -119,6 +131,8 @@ export async function startServer() {
       response.writeHead(200, { 'content-type': 'text/html', ...ISOLATED }).end(PAGE);
     } else if (top === 'plain') {
       response.writeHead(200, { 'content-type': 'text/html' }).end(PAGE);
+    } else if (top === 'hub') {
+      response.writeHead(200, ISOLATED).end(await hubAnswer(pathname));
     } else if (top === 'faulty') {
       const path = await findModel(modelFolder(), rest.at(-1));
       const count = (counts.get(pathname) ?? 0) + 1;

@@ -1,6 +1,6 @@
 // Compiled, never run: the types fit the way the package is used.
 
-import { Kinglet, KingletError, type ModelInfo, type Progress } from 'kinglet';
+import { Kinglet, KingletError, type Classification, type Entity, type Model, type ModelInfo, type Progress, type Task } from 'kinglet';
 
 export async function conversions(files: File[], blob: Blob): Promise<Blob> {
   const converted: Blob = await Kinglet.quantize(files, {
@@ -15,6 +15,25 @@ export async function conversions(files: File[], blob: Blob): Promise<Blob> {
   return Kinglet.quantize({ 'model.safetensors': blob, 'config.json': blob });
 }
 
+export async function readings(model: Model, signal: AbortSignal): Promise<string> {
+  const one: Classification = await model.classify('a delight', { top: 1, signal });
+  const many: Classification[] = await model.classify(new Set(['a', 'b']), { pairs: ['c', 'd'] });
+  await model.classify('a', { labels: ['b', 'c'], multi: true, template: 'It is {}.' });
+  const { label, score } = one.results[0] ?? many[0].results[0];
+  const entities: Entity[] = await model.tag('Zoë', { aggregation: 'first', stride: 8 });
+  const lists: Entity[][] = await model.tag(['Zoë']);
+  const [[{ token, id }]] = await model.fillMask('a [MASK]', { k: 1 });
+  const [{ start, end, text }] = await model.answer('Who?', 'Ada.', { top: 2, noAnswer: true, maxTokens: 5, window: 64 });
+  const [{ index, truncated }] = await model.rerank('a bird', ['a wren'], { top: 1 });
+  const vector: Float32Array = await model.embed('a', { prompt: false, onTruncated: ({ index, tokens }) => index + tokens });
+  // @ts-expect-error: there is no such aggregation
+  await model.tag('a', { aggregation: 'best' });
+  // @ts-expect-error: a question needs a text
+  await model.answer('Who?');
+  const tasks: Task[] = (await model.info()).tasks;
+  return [label, score, entities, lists, token, id, start, end, text, index, truncated, vector, tasks].join();
+}
+
 export async function everything(file: File): Promise<ModelInfo> {
   const stop = new AbortController();
   const model = await Kinglet.load(file, {
@@ -26,8 +45,11 @@ export async function everything(file: File): Promise<ModelInfo> {
     context: 2048,
     signal: stop.signal,
   });
+  const fromHub = await Kinglet.load('hf:org/name:Q8_0', { type: 'f16', group: 32, token: 'hf_x', endpoint: 'https://mirror.example' });
+  await fromHub.dispose();
   for await (const piece of model.generate('Hello', {
     maxTokens: 5,
+    ignoreEos: true,
     stop: 'x',
     seed: 1,
     onPrompt: ({ done, total }) => done / total,

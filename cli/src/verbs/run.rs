@@ -1,119 +1,116 @@
 //! `kinglet run`: one answer.
 
+use std::io::{IsTerminal, stdin};
 use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use kinglet::{Chat, FinishReason, KvType, Message};
-use serde::Serialize;
+use kinglet::Chat;
 
-use crate::arguments::{ModelArguments, SamplingArguments, session_options, text_of};
+use super::chat;
+use crate::arguments::{ModelArguments, SessionArguments, Text};
 use crate::failure::Failure;
-use crate::generation::{self, Statistics, Stream};
+use crate::generation::{self, Finish, Stream};
+use crate::input::{text_of, with_piped};
 use crate::interrupt::Guard;
-use crate::output::{Format, print, print_json, say};
-use crate::resolve;
+use crate::output::Format;
+use crate::reply::{self, Form, ReportArguments};
+use crate::resolve::{self, Opened};
+use crate::sampling::SamplingArguments;
+use crate::system;
 
 /// Answer a prompt
 ///
 /// The prompt goes through the model's chat template, where it has one, and the answer is written
-/// as it is generated. Without a prompt, standard input is read.
+/// as it is generated. Piped text goes after the prompt, or is the prompt. Without either, at a
+/// terminal, a chat begins.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   kinglet run smollm2-135m \"Why is the sky blue?\"
   kinglet run smollm2-135m -f question.txt -n 200 --temp 0
-  git diff | kinglet run model.gguf -sys \"Summarize this change.\"
+  git diff | kinglet run model.gguf \"Summarize this change.\"
   kinglet run model.kinglet --raw \"Once upon a time\" -r \"The End\"")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
     /// The prompt; several words are joined by spaces
-    #[arg(value_name = "PROMPT")]
+    #[arg(value_name = "PROMPT", value_parser = Text)]
     words: Vec<String>,
     /// The prompt
-    #[arg(short, long, value_name = "PROMPT", allow_hyphen_values = true)]
+    #[arg(short, long, value_name = "PROMPT", allow_hyphen_values = true, value_parser = Text)]
     prompt: Option<String>,
     /// A file with the prompt; - is standard input
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Instructions that go before the conversation (-sys works too)
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    system: Option<String>,
     /// Continue the prompt as plain text, without a chat template
     #[arg(long)]
     raw: bool,
-    /// Most tokens of prompt and answer together [default: what the model was made for]
-    #[arg(short = 'c', long = "ctx-size", value_name = "N")]
-    context: Option<usize>,
-    /// How keys and values are kept: f16, or int8 in half the memory
-    #[arg(long, value_name = "TYPE", default_value_t)]
-    kv: KvType,
+    #[command(flatten)]
+    session: SessionArguments,
+    #[command(flatten)]
+    report: ReportArguments,
     #[command(flatten)]
     sampling: SamplingArguments,
-    /// Do not report speed and memory
-    #[arg(short, long)]
-    quiet: bool,
-    /// json writes the answer and its figures at the end
-    #[arg(short, long = "output", value_name = "FORMAT", value_enum, default_value_t)]
-    output: Format,
-}
-
-/// The whole answer, for `-o json`.
-#[derive(Serialize)]
-struct Answer<'a> {
-    text: &'a str,
-    #[serde(flatten)]
-    statistics: &'a Statistics,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let start = Instant::now();
-    if arguments.output == Format::Csv {
-        return Err(Failure::usage("an answer has no CSV form; use -o json"));
+    arguments.report.check()?;
+    let words = arguments.model.words(&arguments.words)?;
+    resolve::check(&arguments.model, "run", &words, "smollm2-135m")?;
+    let is_asked = arguments.prompt.is_some() || arguments.file.is_some() || !words.is_empty();
+    if !is_asked && stdin().is_terminal() && !arguments.raw && arguments.report.output == Format::Md
+    {
+        return chat::talk(&chat::Talk {
+            model: &arguments.model,
+            session: &arguments.session,
+            sampling: &arguments.sampling,
+            first: None,
+            verbose: arguments.report.verbose,
+        });
     }
-    let words = arguments.model.words(&arguments.words);
-    let prompt = text_of(arguments.prompt.as_deref(), &words, arguments.file.as_ref(), "prompt")?;
-    let (model, recommended) = resolve::open(&arguments.model)?;
-    let options = arguments.sampling.options(&model, recommended)?;
-    let mut session = model.session_with(&session_options(arguments.context, arguments.kv))?;
+    let mut prompt =
+        text_of(arguments.prompt.as_deref(), &words, arguments.file.as_ref(), "prompt")?;
+    if is_asked {
+        prompt = with_piped(prompt)?;
+    }
+    if prompt.is_empty() || !arguments.raw && prompt.trim().is_empty() {
+        return Err(Failure::usage(
+            "the prompt is empty: give a text as argument, by -f FILE or on stdin",
+        ));
+    }
+    write(arguments, &prompt, start)
+}
+
+fn write(arguments: &Arguments, prompt: &str, start: Instant) -> Result<(), Failure> {
+    let Opened { model, sampling, .. } = resolve::open(&arguments.model)?;
+    let options = arguments.sampling.options(&model, sampling);
+    let mut session = model.session_with(&arguments.session.options(&model))?;
     let guard = Guard::cancel(session.cancel_token());
 
     let mut chat;
+    let told = |error| generation::failure(error, &model);
     let stream = if !arguments.raw && model.has_chat_template() {
         chat = Chat::new(session)?;
-        if let Some(system) = &arguments.system {
-            chat.push(Message::new("system", system));
-        }
-        Stream::Chat(chat.say(prompt, &options)?)
-    } else if arguments.system.is_some() {
+        system::put(&mut chat, arguments.session.system())?;
+        Stream::Chat(chat.say(prompt, &options).map_err(told)?)
+    } else if arguments.session.system().is_some() {
         return Err(Failure::new(
             "a system text needs a chat template, and there is none here; put it at the start of \
              the prompt",
         ));
     } else {
-        Stream::Text(session.generate(&prompt, &options)?)
+        Stream::Text(session.generate(prompt, &options).map_err(told)?)
     };
 
-    let mut text = String::new();
-    let mut first_token = None;
-    let streamed = arguments.output == Format::Md;
-    let measured = generation::run(stream, |piece| {
-        first_token.get_or_insert_with(|| start.elapsed());
-        text.push_str(piece);
-        if streamed { print(piece) } else { Ok(()) }
-    })?;
-    let first_token = first_token.unwrap_or_else(|| start.elapsed());
-    let statistics = Statistics::new(&model, arguments.kv, &measured, first_token);
-    if !streamed {
-        print_json(&Answer { text: &text, statistics: &statistics })?;
-    } else if !text.ends_with('\n') {
-        print("\n")?;
-    }
-    if !arguments.quiet {
-        say!("\n{}", statistics.describe());
-    }
-    match measured.finish {
-        FinishReason::Cancelled => Err(Failure::Interrupted),
+    let form = Form {
+        report: &arguments.report,
+        kv: arguments.session.kv(),
+        ends_repetition: arguments.sampling.ends_repetition(),
+        ends_line: true,
+    };
+    match reply::write(stream, &model, &form, start)? {
+        Finish::Cancelled => Err(Failure::Interrupted),
         _ => guard.check(),
     }
 }

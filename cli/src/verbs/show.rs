@@ -3,15 +3,18 @@
 mod plan;
 
 use clap::Args;
-use kinglet::KvType;
-use kinglet_formats::kinglet::{General, Generation, KingletFile, Meta, Provenance, Tensor};
-use kinglet_formats::spec::{Head, Input, ModelSpec};
+use kinglet::{KvType, Task};
+use kinglet_formats::kinglet::{
+    General, Generation, KingletFile, Meta, Prompt, Provenance, Tensor, TextLanguage,
+};
+use kinglet_formats::spec::{Head, Input, ModelSpec, Output};
 use kinglet_quantize::Source;
 use serde::Serialize;
 
 use crate::arguments::ModelArguments;
 use crate::failure::Failure;
-use crate::output::{Format, print, print_json};
+use crate::numbers;
+use crate::output::{Format, print, print_json, print_json_line, print_json_lines};
 use crate::resolve::{self, Meaning, meaning};
 use crate::table::Table;
 use crate::units;
@@ -37,18 +40,24 @@ pub(crate) struct Arguments {
     plan: bool,
     /// Tokens in the context of the memory plan [default: what the model was made for]
     #[arg(short = 'c', long = "ctx-size", value_name = "N", requires = "plan")]
+    #[arg(value_parser = numbers::context)]
     context: Option<usize>,
     /// How the memory plan keeps keys and values: f16, or int8 in half the memory
     #[arg(long, value_name = "TYPE", default_value_t, requires = "plan")]
+    #[arg(value_parser = numbers::kv_type)]
     kv: KvType,
-    /// Form of the result; csv lists the tensors, or the figures of the memory plan
+    /// Form of the result; csv and jsonl list the tensors, or the figures of the memory plan
     #[arg(short, long = "output", value_name = "FORMAT", value_enum, default_value_t)]
     output: Format,
 }
 
+/// Labels that the overview names.
+const SHOWN_LABELS: usize = 12;
+
 /// A model file for JSON.
 #[derive(Serialize)]
 struct Description<'a> {
+    name: &'a str,
     general: &'a General,
     format: String,
     file_bytes: u64,
@@ -60,6 +69,10 @@ struct Description<'a> {
     chat_template: Option<&'a str>,
     tokenizer_bytes: usize,
     embedding_max_tokens: Option<usize>,
+    prompts: &'a [Prompt],
+    default_prompt: Option<&'a str>,
+    tasks: Vec<&'static str>,
+    labels: &'a [String],
     provenance: &'a Provenance,
     tensors: Vec<TensorDescription<'a>>,
 }
@@ -84,25 +97,28 @@ struct CheckpointDescription {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let name = arguments.model.model()?;
-    let path = match meaning(name)? {
+    let resolved = match meaning(name)? {
         Meaning::Checkpoint(_) if arguments.tensors || arguments.plan => {
+            let name = name.to_string_lossy();
             return Err(Failure::new(format!(
                 "{name} is not converted yet, and --tensors and --plan describe what a conversion \
                  makes: `kinglet quantize {name} -o OUT.kinglet`, then `kinglet show OUT.kinglet`"
             )));
         }
         Meaning::Checkpoint(path) => return show_checkpoint(&path, arguments.output),
-        _ => resolve::resolve(name, arguments.model.dtype)?.path,
+        _ => resolve::resolve(name, arguments.model.dtype)?,
     };
     if arguments.plan {
-        return plan::show(&path, arguments);
+        return plan::show(&resolved, arguments);
     }
-    let file = KingletFile::open(&path).map_err(|e| Failure::from(e).during(path.display()))?;
+    let path = &resolved.path;
+    let file = KingletFile::open(path).map_err(|e| Failure::from(e).during(path.display()))?;
     match arguments.output {
-        Format::Json => print_json(&describe(&file)),
+        Format::Json => print_json(&describe(&file, &resolved.name)),
+        Format::Jsonl => print_json_lines(&describe(&file, &resolved.name).tensors),
         Format::Csv => print(&tensor_table(&file).csv()),
         Format::Md if arguments.tensors => print(&tensor_table(&file).markdown()),
-        Format::Md => print(&overview(&file).markdown()),
+        Format::Md => print(&overview(&file, &resolved.name).markdown()),
     }
 }
 
@@ -110,12 +126,16 @@ fn show_checkpoint(path: &std::path::Path, format: Format) -> Result<(), Failure
     let source = Source::open(path)?;
     let spec = source.spec()?;
     let inputs: Vec<String> = source.inputs().iter().map(|p| p.display().to_string()).collect();
-    if format == Format::Json {
+    if matches!(format, Format::Json | Format::Jsonl) {
         let checkpoint = source.name().to_owned();
-        return print_json(&CheckpointDescription { checkpoint, inputs, spec });
+        let description = CheckpointDescription { checkpoint, inputs, spec };
+        return match format {
+            Format::Json => print_json(&description),
+            _ => print_json_line(&description),
+        };
     }
     let mut table = Table::new(&["checkpoint", source.name()]);
-    for (name, value) in network(&spec) {
+    for (name, value) in network(&spec).into_iter().chain(purpose(&verbs(Task::of(&spec)))) {
         table.row([name.to_owned(), value]);
     }
     table.row(["files".to_owned(), inputs.join(", ")]);
@@ -146,10 +166,12 @@ pub(crate) fn weight_type(file: &KingletFile) -> String {
     })
 }
 
-fn describe(file: &KingletFile) -> Description<'_> {
+fn describe<'a>(file: &'a KingletFile, name: &'a str) -> Description<'a> {
     let meta = file.meta();
+    let embedding = meta.embedding.as_ref();
     let (major, minor) = file.version();
     Description {
+        name,
         general: &meta.general,
         format: format!("{major}.{minor}"),
         file_bytes: file.file_len(),
@@ -160,7 +182,11 @@ fn describe(file: &KingletFile) -> Description<'_> {
         generation: &meta.generation,
         chat_template: meta.chat_template.as_deref(),
         tokenizer_bytes: file.tokenizer().len(),
-        embedding_max_tokens: meta.embedding.map(|e| e.max_tokens),
+        embedding_max_tokens: embedding.map(|e| e.max_tokens),
+        prompts: embedding.map_or(&[], |e| &e.prompts),
+        default_prompt: embedding.and_then(|e| e.default_prompt.as_deref()),
+        tasks: verbs(Task::of_model(meta)),
+        labels: &meta.labels,
         provenance: &meta.provenance,
         tensors: file
             .tensors()
@@ -177,11 +203,14 @@ fn describe(file: &KingletFile) -> Description<'_> {
     }
 }
 
-fn overview(file: &KingletFile) -> Table {
+fn overview(file: &KingletFile, name: &str) -> Table {
     let meta = file.meta();
     let (major, minor) = file.version();
-    let mut table = Table::new(&["model", &meta.general.name]);
+    let mut table = Table::new(&["model", name]);
     let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
+    if meta.general.name != name {
+        row("full name", meta.general.name.clone());
+    }
     if let Some(license) = &meta.general.license {
         row("licence", license.clone());
     }
@@ -195,7 +224,8 @@ fn overview(file: &KingletFile) -> Table {
             bits_per_weight(file)
         ),
     );
-    for (name, value) in network(&meta.spec) {
+    let purpose = purpose(&verbs(Task::of_model(meta)));
+    for (name, value) in network(&meta.spec).into_iter().chain(purpose).chain(languages(meta)) {
         row(name, value);
     }
     row("tokenizer", units::bytes(file.tokenizer().len() as u64));
@@ -224,8 +254,15 @@ fn network(spec: &ModelSpec) -> Vec<(&'static str, String)> {
     let mut rows = Vec::new();
     for stack in &spec.stacks {
         let vocabulary = match &stack.input {
-            Input::Tokens { vocab_size, .. } => format!(", vocabulary {vocab_size}"),
-            _ => String::new(),
+            Input::Tokens(tokens) => format!(", vocabulary {}", tokens.vocab_size),
+            Input::Patches(patches) => {
+                let (side, patch) = (patches.image_size, patches.patch_size);
+                format!(", images of {side} x {side} in patches of {patch} x {patch}")
+            }
+            Input::Spectrogram(spectrogram) => {
+                let (frames, mels) = (spectrogram.n_frames(), spectrogram.n_mels);
+                format!(", spectrograms of {frames} frames of {mels}")
+            }
         };
         let (layers, width) = (stack.layers.len(), stack.hidden_size);
         rows.push((
@@ -239,10 +276,37 @@ fn network(spec: &ModelSpec) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// The kind of a head, as the spec spells it.
+/// The verbs that a model is for.
+fn verbs(tasks: Vec<Task>) -> Vec<&'static str> {
+    tasks.into_iter().map(Task::verb).collect()
+}
+
+/// The languages of a translator.
+fn languages(meta: &Meta) -> Vec<(&'static str, String)> {
+    let Some(translation) = &meta.translation else { return Vec::new() };
+    let codes = |list: &[TextLanguage]| {
+        let codes: Vec<&str> = list.iter().map(|language| &*language.code).collect();
+        if codes.is_empty() { "any, without naming it".to_owned() } else { codes.join(", ") }
+    };
+    vec![("translates from", codes(&translation.from)), ("translates to", codes(&translation.to))]
+}
+
+/// A row with them, if there are some.
+fn purpose(verbs: &[&str]) -> Option<(&'static str, String)> {
+    (!verbs.is_empty()).then(|| ("for", verbs.join(", ")))
+}
+
+/// What a head is for.
 fn head(head: &Head) -> String {
-    let value = serde_json::to_value(head).unwrap_or_default();
-    value["kind"].as_str().unwrap_or("unknown").replace('_', " ")
+    let purpose = match (&head.output, head.pool) {
+        (Output::Logits { .. }, _) => "language model",
+        (Output::Vector { .. }, Some(_)) => "embedding",
+        (Output::Vector { .. }, None) => "token vectors",
+        (Output::Labels { .. }, Some(_)) => "labels of texts",
+        (Output::Labels { .. }, None) => "labels of tokens",
+        (Output::Span, _) => "answers in texts",
+    };
+    purpose.to_owned()
 }
 
 /// How the model is used.
@@ -251,8 +315,19 @@ fn usage(meta: &Meta) -> Vec<(&'static str, String)> {
     if let Some(template) = &meta.chat_template {
         rows.push(("chat template", units::bytes(template.len() as u64)));
     }
-    if let Some(limits) = meta.embedding {
-        rows.push(("texts cut at", format!("{} tokens", limits.max_tokens)));
+    if !meta.labels.is_empty() {
+        let first: Vec<&str> = meta.labels.iter().take(SHOWN_LABELS).map(String::as_str).collect();
+        let rest = meta.labels.len() - first.len();
+        let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+        rows.push(("labels", format!("{}{rest}", first.join(", "))));
+    }
+    if let Some(embedding) = &meta.embedding {
+        rows.push(("texts cut at", format!("{} tokens", embedding.max_tokens)));
+        for prompt in &embedding.prompts {
+            let is_default = embedding.default_prompt.as_ref() == Some(&prompt.name);
+            let note = if is_default { " (default)" } else { "" };
+            rows.push(("prompt", format!("{}{note}: {:?}", prompt.name, prompt.text)));
+        }
     }
     let generation = &meta.generation;
     let mut defaults = Vec::new();

@@ -6,9 +6,10 @@ use clap::Args;
 use kinglet::tokenizer::EncodeOptions;
 use serde::Serialize;
 
-use crate::arguments::{ModelArguments, text_of};
+use crate::arguments::{ModelArguments, Text};
 use crate::failure::Failure;
-use crate::output::{Format, print, print_json_line};
+use crate::input::{note_on_unread_pipe, text_of};
+use crate::output::{Format, print, print_json_line, print_json_lines};
 use crate::resolve;
 use crate::table::Table;
 
@@ -22,10 +23,10 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
     /// The text; several words are joined by spaces
-    #[arg(value_name = "TEXT")]
+    #[arg(value_name = "TEXT", value_parser = Text)]
     words: Vec<String>,
     /// The text
-    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, value_parser = Text)]
     prompt: Option<String>,
     /// A file with the text; - is standard input
     #[arg(short, long, value_name = "FILE")]
@@ -47,10 +48,21 @@ struct Tokens<'a> {
     pieces: &'a [String],
 }
 
+/// A token, for `-o jsonl`.
+#[derive(Serialize)]
+struct Token<'a> {
+    id: u32,
+    piece: &'a str,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let words = arguments.model.words(&arguments.words);
+    let words = arguments.model.words(&arguments.words)?;
+    resolve::check(&arguments.model, "tokenize", &words, "smollm2-135m")?;
+    if arguments.prompt.is_some() || !words.is_empty() {
+        note_on_unread_pipe();
+    }
     let text = text_of(arguments.prompt.as_deref(), &words, arguments.file.as_ref(), "text")?;
-    let (model, _) = resolve::open(&arguments.model)?;
+    let model = resolve::open(&arguments.model)?.model;
     let tokenizer = model.tokenizer();
     let options = EncodeOptions { add_special: !arguments.bare, parse_special: arguments.special };
     let ids = tokenizer.encode(&text, options);
@@ -58,6 +70,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let pieces: Vec<String> = ids.iter().map(piece).collect();
     if arguments.output == Format::Json {
         return print_json_line(&Tokens { ids: &ids, pieces: &pieces });
+    }
+    if arguments.output == Format::Jsonl {
+        return print_json_lines(ids.iter().zip(&pieces).map(|(&id, piece)| Token { id, piece }));
     }
     let mut table = Table::new(&["id:", "piece"]);
     for (id, piece) in ids.iter().zip(&pieces) {

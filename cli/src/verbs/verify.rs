@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::arguments::ModelArguments;
 use crate::failure::Failure;
-use crate::output::{Format, print, print_json};
+use crate::output::{Format, print, print_json, print_json_line};
 use crate::progress::Phase;
 use crate::resolve;
 use crate::table::Table;
@@ -38,18 +38,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let path = resolved.path.display();
     let told = |error| Failure::from(error).during(&path);
     let file = KingletFile::open(&resolved.path).map_err(told)?;
+    let (bytes, tensors) = (file.file_len(), file.tensors().len());
     let mut phase = None;
     file.verify(&mut |done, total| {
-        phase.get_or_insert_with(|| Phase::bytes("verifying", total)).set(done);
+        // Hashes overlap: what is read of the file is their share of its bytes.
+        let read = done as f64 / total.max(1) as f64 * bytes as f64;
+        phase.get_or_insert_with(|| Phase::bytes("verifying", bytes)).set(read as u64);
     })
     .map_err(told)?;
     drop(phase);
 
-    let (bytes, tensors) = (file.file_len(), file.tensors().len());
+    let verdict = Verdict { file: path.to_string(), bytes, tensors, sound: true };
     match arguments.output {
         Format::Md => {
             let size = units::bytes(bytes);
-            print(&format!("{path}: sound ({tensors} tensors, {size}, all hashes match)\n"))
+            let tensors = units::count(tensors, "tensor");
+            print(&format!("{path}: sound ({tensors}, {size}, all hashes match)\n"))
         }
         Format::Csv => {
             let mut table = Table::new(&["file", "bytes", "tensors", "sound"]);
@@ -61,8 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             ]);
             print(&table.csv())
         }
-        Format::Json => {
-            print_json(&Verdict { file: path.to_string(), bytes, tensors, sound: true })
-        }
+        Format::Json => print_json(&verdict),
+        Format::Jsonl => print_json_line(&verdict),
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::gguf::GgufProblem;
-use super::{DType, PytorchProblem, SafetensorsProblem};
+use super::{Ct2Problem, DType, MarianProblem, OnnxProblem, PytorchProblem, SafetensorsProblem};
 use crate::map::MapError;
 
 /// Why a checkpoint could not be read.
@@ -15,7 +15,7 @@ use crate::map::MapError;
 pub enum CheckpointError {
     #[error(transparent)]
     Map(#[from] MapError),
-    #[error("{}: not a checkpoint that Kinglet reads (safetensors, GGUF, PyTorch): {hint}", .file.display())]
+    #[error("{}: not a checkpoint that Kinglet reads (safetensors, GGUF, PyTorch, ONNX, CTranslate2, Marian): {hint}", .file.display())]
     UnknownKind { file: PathBuf, hint: String },
     #[error("{}: no checkpoint in this folder; looked for {looked_for}", .folder.display())]
     NothingInFolder { folder: PathBuf, looked_for: String },
@@ -26,11 +26,17 @@ pub enum CheckpointError {
     #[error("{}: {problem}", .file.display())]
     Pytorch { file: PathBuf, problem: PytorchProblem },
     #[error("{}: {problem}", .file.display())]
+    Onnx { file: PathBuf, problem: OnnxProblem },
+    #[error("{}: {problem}", .file.display())]
+    Ct2 { file: PathBuf, problem: Ct2Problem },
+    #[error("{}: {problem}", .file.display())]
+    Marian { file: PathBuf, problem: MarianProblem },
+    #[error("{}: {problem}", .file.display())]
     Index { file: PathBuf, problem: IndexProblem },
     #[error("{}: tensor {tensor}: {problem}", .file.display())]
     Tensor { file: PathBuf, tensor: Quoted, problem: TensorProblem },
     #[error(
-        "tensor {tensor} is a transposed or strided view: its stored bytes are not in the order of \
+        "tensor {tensor} is stored transposed, strided or quantized: its bytes are not in the order of \
          its rows; read its rows instead"
     )]
     NotInOrder { tensor: Quoted },

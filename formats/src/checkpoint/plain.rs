@@ -15,6 +15,11 @@ pub(crate) fn decode(dtype: DType, stored: &[u8], out: &mut [f32]) {
         DType::BF16 => {
             each(stored, out, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16))
         }
+        DType::F8_E4M3 => each(stored, out, |[b]: [u8; 1]| e4m3(b)),
+        // The upper half of an F16.
+        DType::F8_E5M2 => {
+            each(stored, out, |[b]: [u8; 1]| f16::from_bits(u16::from(b) << 8).to_f32())
+        }
         DType::I64 => each(stored, out, |b| i64::from_le_bytes(b) as f32),
         DType::I32 => each(stored, out, |b| i32::from_le_bytes(b) as f32),
         DType::I16 => each(stored, out, |b| f32::from(i16::from_le_bytes(b))),
@@ -23,6 +28,19 @@ pub(crate) fn decode(dtype: DType, stored: &[u8], out: &mut [f32]) {
         DType::Bool => each(stored, out, |[b]: [u8; 1]| f32::from(u8::from(b != 0))),
         _ => debug_assert!(false, "{dtype} is a block type"),
     }
+}
+
+/// A sign, four bits of exponent (biased by 7) and three of mantissa; no infinities, and NaN only where
+/// all bits are set.
+fn e4m3(byte: u8) -> f32 {
+    let (exponent, mantissa) = (i32::from(byte >> 3 & 0xf), f32::from(byte & 7));
+    let power = |exponent: i32| f32::from_bits(((exponent + 127) as u32) << 23);
+    let size = match (exponent, byte & 7) {
+        (15, 7) => f32::NAN,
+        (0, _) => mantissa * power(-9),
+        _ => (8.0 + mantissa) * power(exponent - 10),
+    };
+    if byte & 0x80 == 0 { size } else { -size }
 }
 
 fn each<const N: usize>(stored: &[u8], out: &mut [f32], decode: impl Fn([u8; N]) -> f32) {
@@ -65,6 +83,12 @@ mod tests {
         );
         assert_eq!(decoded(DType::BF16, &[0x80, 0x3f, 0x00, 0xc0]), [1.0, -2.0]);
         assert_eq!(decoded(DType::F16, &[0x00, 0x3c, 0x01, 0x80]), [1.0, -5.9604645e-8]);
+        assert_eq!(
+            decoded(DType::F8_E4M3, &[0x38, 0xc1, 0x01, 0x7e]),
+            [1.0, -2.25, 0.001953125, 448.0]
+        );
+        assert!(decoded(DType::F8_E4M3, &[0x7f, 0xff]).iter().all(|x| x.is_nan()));
+        assert_eq!(decoded(DType::F8_E5M2, &[0x3c, 0xc1, 0x7b]), [1.0, -2.5, 57344.0]);
         assert_eq!(decoded(DType::I64, &i64::MIN.to_le_bytes()), [-9.223372e18]);
         assert_eq!(decoded(DType::I32, &(-7i32).to_le_bytes()), [-7.0]);
         assert_eq!(decoded(DType::I16, &(-300i16).to_le_bytes()), [-300.0]);

@@ -6,21 +6,12 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::error::{CheckpointError, IndexProblem, TensorProblem};
-use super::stored::{ByName, tensor};
+use super::joined::Joined;
 use super::{Checkpoint, TensorInfo, open_file};
-use crate::map::Bytes;
+use crate::map::{Bytes, stays_inside};
 
 const MAX_INDEX: usize = 64 << 20;
 const MAX_FILES: usize = 4096;
-
-/// The files of one checkpoint, joined.
-pub(crate) struct Sharded {
-    infos: Vec<TensorInfo>,
-    files: Vec<Box<dyn Checkpoint>>,
-    /// For each tensor its file and its number there.
-    places: Vec<(usize, usize)>,
-    by_name: ByName,
-}
 
 #[derive(Deserialize)]
 struct Index {
@@ -28,94 +19,50 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-impl Sharded {
-    /// Opens the files named by the index at `path`, which lie beside it.
-    pub(crate) fn open(path: &Path) -> Result<Self, CheckpointError> {
-        let refuse = |problem| CheckpointError::Index { file: path.to_owned(), problem };
-        let index = Bytes::map(path)?;
-        if index.len() > MAX_INDEX {
-            return Err(refuse(IndexProblem::TooLong { len: index.len(), max: MAX_INDEX }));
+/// Opens the files named by the index at `path`, which lie beside it.
+pub(crate) fn open(path: &Path) -> Result<Joined, CheckpointError> {
+    let refuse = |problem| CheckpointError::Index { file: path.to_owned(), problem };
+    let index = Bytes::map(path)?;
+    if index.len() > MAX_INDEX {
+        return Err(refuse(IndexProblem::TooLong { len: index.len(), max: MAX_INDEX }));
+    }
+    let index: Index = serde_json::from_slice(&index).map_err(|e| refuse(IndexProblem::Json(e)))?;
+    let names: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
+    if names.len() > MAX_FILES {
+        return Err(refuse(IndexProblem::TooManyFiles { count: names.len(), max: MAX_FILES }));
+    }
+    for name in &names {
+        if name.contains('/') || !stays_inside(name) {
+            let name = (*name).into();
+            return Err(refuse(IndexProblem::NotAPlainName { name }));
         }
-        let index: Index =
-            serde_json::from_slice(&index).map_err(|e| refuse(IndexProblem::Json(e)))?;
-        let names: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
-        if names.len() > MAX_FILES {
-            return Err(refuse(IndexProblem::TooManyFiles { count: names.len(), max: MAX_FILES }));
+    }
+
+    let files = names
+        .iter()
+        .map(|name| open_file(path.with_file_name(name)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<&str> = names.into_iter().collect();
+    // A file may hold tensors that the index leaves out; they are not of the model.
+    let named = |file: usize, info: &TensorInfo| {
+        let place = index.weight_map.get(&info.name)?;
+        (place == names[file]).then(|| info.name.clone())
+    };
+    let joined = Joined::new(files, named).map_err(|tensor| CheckpointError::Tensor {
+        file: path.to_owned(),
+        tensor,
+        problem: TensorProblem::Duplicate,
+    })?;
+    let promised = index.weight_map.iter();
+    for (tensor, weight_file) in promised {
+        if joined.find(tensor).is_none() {
+            return Err(refuse(IndexProblem::MissingTensor {
+                tensor: tensor.as_str().into(),
+                weight_file: weight_file.as_str().into(),
+            }));
         }
-        for name in &names {
-            if !is_plain_name(name) {
-                let name = (*name).into();
-                return Err(refuse(IndexProblem::NotAPlainName { name }));
-            }
-        }
-
-        let mut infos: Vec<TensorInfo> = Vec::new();
-        let mut files = Vec::new();
-        let mut places = Vec::new();
-        for name in names {
-            let file = open_file(path.with_file_name(name))?;
-            for (number, info) in file.tensors().iter().enumerate() {
-                // A file may hold tensors that the index leaves out; they are not of the model.
-                if index.weight_map.get(&info.name).is_some_and(|f| f == name) {
-                    infos.push(info.clone());
-                    places.push((files.len(), number));
-                }
-            }
-            files.push(file);
-        }
-        let by_name = ByName::new(&infos).map_err(|twice| CheckpointError::Tensor {
-            file: path.to_owned(),
-            tensor: infos[twice].name.as_str().into(),
-            problem: TensorProblem::Duplicate,
-        })?;
-        let promised = index.weight_map.iter();
-        for (tensor, weight_file) in promised {
-            if by_name.find(&infos, tensor).is_none() {
-                return Err(refuse(IndexProblem::MissingTensor {
-                    tensor: tensor.as_str().into(),
-                    weight_file: weight_file.as_str().into(),
-                }));
-            }
-        }
-        Ok(Self { infos, files, places, by_name })
     }
-
-    fn place(&self, index: usize) -> Result<(&dyn Checkpoint, usize), CheckpointError> {
-        tensor(&self.infos, index)?;
-        let (file, number) = self.places[index];
-        Ok((&*self.files[file], number))
-    }
-}
-
-impl Checkpoint for Sharded {
-    fn tensors(&self) -> &[TensorInfo] {
-        &self.infos
-    }
-
-    fn read_rows(
-        &self,
-        index: usize,
-        first_row: usize,
-        out: &mut [f32],
-    ) -> Result<(), CheckpointError> {
-        let (file, number) = self.place(index)?;
-        file.read_rows(number, first_row, out)
-    }
-
-    fn raw(&self, index: usize) -> Result<&[u8], CheckpointError> {
-        let (file, number) = self.place(index)?;
-        file.raw(number)
-    }
-
-    fn find(&self, name: &str) -> Option<usize> {
-        self.by_name.find(&self.infos, name)
-    }
-}
-
-/// Whether `name` can only be a file in the same folder, on any system.
-fn is_plain_name(name: &str) -> bool {
-    let forbidden = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
-    !name.is_empty() && name != "." && name != ".." && !name.contains(forbidden)
+    Ok(joined)
 }
 
 #[cfg(test)]
@@ -128,14 +75,14 @@ mod tests {
         file(&header, &[value])
     }
 
-    fn open(index: &str) -> Result<Sharded, CheckpointError> {
+    fn open(index: &str) -> Result<Joined, CheckpointError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors.index.json");
         std::fs::write(&path, index).unwrap();
         std::fs::write(folder.path().join("one"), tensor("x", 1)).unwrap();
         std::fs::write(folder.path().join("two"), tensor("y", 2)).unwrap();
         std::fs::write(folder.path().join("three"), tensor("x", 3)).unwrap();
-        Sharded::open(&path)
+        super::open(&path)
     }
 
     #[test]

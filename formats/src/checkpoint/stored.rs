@@ -86,7 +86,7 @@ impl Checkpoint for Stored {
     ) -> Result<(), CheckpointError> {
         let raw = self.raw(index)?;
         let info = &self.infos[index];
-        check_rows(info, first_row, out.len())?;
+        info.check_rows(first_row, out.len())?;
         let row_bytes = info.row_len() / info.dtype.block_len() * info.dtype.block_bytes();
         decode(info.dtype, &raw[first_row * row_bytes..], out);
         Ok(())
@@ -126,27 +126,6 @@ impl ByName {
 /// Tensor number `index`.
 pub(crate) fn tensor(infos: &[TensorInfo], index: usize) -> Result<&TensorInfo, CheckpointError> {
     infos.get(index).ok_or(CheckpointError::NoSuchTensor { index, count: infos.len() })
-}
-
-/// Checks that `len` values from `first_row` on are whole rows that the tensor has.
-pub(crate) fn check_rows(
-    info: &TensorInfo,
-    first_row: usize,
-    len: usize,
-) -> Result<(), CheckpointError> {
-    let (n_rows, row_len) = (info.n_rows(), info.row_len());
-    let whole = len == 0 || (row_len != 0 && len.is_multiple_of(row_len));
-    let rows = len.checked_div(row_len).unwrap_or(0);
-    if whole && first_row <= n_rows && rows <= n_rows - first_row {
-        return Ok(());
-    }
-    Err(CheckpointError::NoSuchRows {
-        tensor: info.name.as_str().into(),
-        first_row,
-        len,
-        n_rows,
-        row_len,
-    })
 }
 
 /// Bytes of a tensor. Also assures that no partial product of the dimensions overflows.
@@ -203,15 +182,15 @@ mod tests {
     fn only_whole_rows_that_exist_can_be_read() {
         let matrix = info(&[4, 8], DType::F32);
         for (first_row, len) in [(0, 32), (3, 8), (4, 0), (0, 0)] {
-            check_rows(&matrix, first_row, len).unwrap();
+            matrix.check_rows(first_row, len).unwrap();
         }
         for (first_row, len) in [(0, 40), (3, 16), (5, 0), (0, 7), (usize::MAX, 8)] {
             assert!(matches!(
-                check_rows(&matrix, first_row, len),
+                matrix.check_rows(first_row, len),
                 Err(CheckpointError::NoSuchRows { .. })
             ));
         }
-        check_rows(&info(&[4, 0], DType::F32), 0, 0).unwrap();
-        assert!(check_rows(&info(&[4, 0], DType::F32), 0, 1).is_err());
+        info(&[4, 0], DType::F32).check_rows(0, 0).unwrap();
+        assert!(info(&[4, 0], DType::F32).check_rows(0, 1).is_err());
     }
 }

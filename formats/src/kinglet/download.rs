@@ -1,7 +1,8 @@
 //! A file that arrives piece by piece, written to its final place and checked on the way.
 
 use super::error::KingletError;
-use super::header::{HEADER, Header, head_hash};
+use super::header::{Header, head_hash};
+use super::limits::HEADER;
 use super::reader::{KingletFile, in_memory};
 use super::{CHUNK, Section};
 use crate::map::BytesMut;

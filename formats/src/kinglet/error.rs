@@ -6,9 +6,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::header::HEADER;
-use super::index::NAME_BYTES;
-use super::meta::META_BYTES;
+use super::limits::{HEADER, META_BYTES, NAME_BYTES};
 use super::{CHUNK, VERSION};
 use crate::layout::{Form, LayoutError};
 use crate::map::MapError;

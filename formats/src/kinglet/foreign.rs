@@ -1,7 +1,7 @@
 //! Recognizes files that are no `.kinglet` files, to say what they are instead.
 
 use super::error::KingletError;
-use super::header::MAGIC;
+use super::limits::MAGIC;
 
 /// The error for a file that begins with `bytes` and not with the magic; `None` where the magic is
 /// right, or the file too short to tell.

@@ -3,14 +3,8 @@
 use std::ops::Range;
 
 use super::error::{KingletError, Section};
+use super::limits::{HEADER, MAGIC};
 use super::{ALIGNMENT, VERSION, foreign};
-
-/// First bytes of every file, in the manner of PNG: the non-ASCII byte, the two line ends and the
-/// end-of-file character reveal transfers that are not binary.
-pub(super) const MAGIC: [u8; 8] = *b"\x89KGL\r\n\x1a\n";
-
-/// Bytes of the header.
-pub const HEADER: usize = 128;
 
 /// Place of the head hash inside the header.
 pub(super) const HASH: Range<usize> = 64..96;

@@ -3,8 +3,9 @@
 
 use std::panic;
 
-use super::header::{HASH, HEADER, head_hash};
+use super::header::{HASH, head_hash};
 use super::index::RECORD;
+use super::limits::HEADER;
 use super::*;
 use crate::map::Bytes;
 
@@ -230,8 +231,8 @@ fn header_fields() {
         })
         .to_string()
     };
-    assert!(version(2, 3).contains("version 2.3, this Kinglet reads version 1; update Kinglet"));
-    assert!(version(0, 9).contains("convert the checkpoint again"));
+    assert!(version(3, 3).contains("version 3.3, this Kinglet reads version 2; update Kinglet"));
+    assert!(version(1, 0).contains("convert the checkpoint again"));
     let features = forged(|b| b[12] = 5).to_string();
     assert!(features.contains("flags 0x5); update Kinglet"), "{features}");
     assert!(matches!(forged(|b| b[127] = 1), KingletError::Reserved { .. }));
@@ -246,6 +247,15 @@ fn header_fields() {
     reseal(&mut newer);
     let message = open_and_use(&newer).unwrap_err().to_string();
     assert!(message.contains("unknown field `General`"), "{message}");
+    assert!(message.ends_with("update Kinglet"), "{message}");
+    // Nor what only a newer reader can check.
+    let mut meta = sample::meta();
+    meta.spec.context_length = 0;
+    let mut newer = with_meta(&serde_json::to_vec(&meta).unwrap());
+    newer[10] = 7;
+    reseal(&mut newer);
+    let message = open_and_use(&newer).unwrap_err().to_string();
+    assert!(message.contains("context_length"), "{message}");
     assert!(message.ends_with("update Kinglet"), "{message}");
 
     let length = |i: usize, n: u64| {
@@ -387,6 +397,9 @@ fn meta_sections() {
     assert!(message(&large).contains("at most 16777216"));
     assert!(replaced("\"labels\"", "\"lables\"").contains("unknown field `lables`"));
     assert!(replaced("\"labels\"", "\"general\":{},\"labels\"").contains("duplicate field"));
+    let classifier =
+        r#""heads":[{"chain":[{"size":3}],"output":{"kind":"labels","scores":"softmax"}},"#;
+    assert!(replaced("\"heads\":[", classifier).contains("2 labels for 3 outputs"));
     assert!(replaced("\"causal\":true", "\"causal\":true,\"alibi\":1").contains("`alibi`"));
     assert!(replaced("\"kind\":\"rope\"", "\"kind\":\"alibi\"").contains("`alibi`"));
     assert!(replaced("\"eps\":0.00001", "\"eps\":1e300").contains("eps is inf"));

@@ -5,13 +5,11 @@ use std::ops::Range;
 
 use super::ALIGNMENT;
 use super::error::{KingletError, TensorProblem};
+use super::limits::NAME_BYTES;
 use crate::layout::{Form, Layout, MAX_RANK, Planes, plane_lengths};
 
 /// Bytes of a record.
 pub(super) const RECORD: usize = 256;
-
-/// Most bytes of a tensor's name.
-pub const NAME_BYTES: usize = 112;
 
 /// Most planes a record can describe.
 const MAX_PLANES: usize = 3;

@@ -3,11 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::KingletError;
-use super::{VERSION, json};
-use crate::spec::ModelSpec;
-
-/// Most bytes of a meta section.
-pub const META_BYTES: usize = 16 << 20;
+use super::limits::META_BYTES;
+use super::text_to_text::{TextToText, Translation};
+use super::{Speech, VERSION, json};
+use crate::spec::{Head, ModelSpec};
 
 /// Everything about a model but its numbers and its tokenizer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,12 +22,24 @@ pub struct Meta {
     /// Jinja template that turns a conversation into a prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,
-    /// Names of the classes of a classification head.
+    /// Tokens by which the model fills a gap in a text, if it was trained to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub infill: Option<Infill>,
+    /// Names of the labels of a head that has some, in the order of its outputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
-    /// Limits of a text-embedding model.
+    /// How a text-embedding model is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub embedding: Option<EmbeddingLimits>,
+    pub embedding: Option<EmbeddingUse>,
+    /// How a model that reads speech writes it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speech: Option<Speech>,
+    /// How a model answers a text that it has read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_to_text: Option<TextToText>,
+    /// The languages of a translator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translation: Option<Translation>,
     /// Where the file comes from.
     pub provenance: Provenance,
 }
@@ -83,12 +94,67 @@ pub struct Generation {
     pub repeat_penalty: Option<f32>,
 }
 
-/// Limits of a text-embedding model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Tokens by which a model fills a gap in a text (arXiv:2207.14255): it continues
+/// `prefix TEXT suffix TEXT middle`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EmbeddingLimits {
+pub struct Infill {
+    /// Goes before the text that precedes the gap.
+    pub prefix: u32,
+    /// Goes before the text that follows the gap.
+    pub suffix: u32,
+    /// Goes before what fills the gap.
+    pub middle: u32,
+    /// Tokens that end it, besides those that end every answer.
+    pub ends: Vec<u32>,
+}
+
+/// How a text-embedding model is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddingUse {
     /// Tokens after which a text is cut, special tokens included.
     pub max_tokens: usize,
+    /// What goes before texts of a kind, by name; names stand once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prompts: Vec<Prompt>,
+    /// Name of the prompt that goes before every text unless another is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_prompt: Option<String>,
+    /// Whether the rows of a prompt are left out when rows become one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub prompt_unpooled: bool,
+}
+
+/// What goes before texts of a kind: an instruction, or the mark of a query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prompt {
+    /// The name by which it is asked for.
+    pub name: String,
+    /// The text.
+    pub text: String,
+}
+
+impl EmbeddingUse {
+    /// The prompt called `name`.
+    pub fn prompt(&self, name: &str) -> Option<&Prompt> {
+        self.prompts.iter().find(|prompt| prompt.name == name)
+    }
+
+    /// What is wrong, if something is.
+    fn problem(&self) -> Option<String> {
+        if self.max_tokens == 0 {
+            return Some("embedding.max_tokens is 0".to_owned());
+        }
+        let mut names: Vec<&str> = self.prompts.iter().map(|prompt| &*prompt.name).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Some(format!("there are two prompts {:?}", twice[0]));
+        }
+        let default = self.default_prompt.as_ref().filter(|name| self.prompt(name).is_none());
+        default.map(|name| format!("embedding.default_prompt: there is no prompt {name:?}"))
+    }
 }
 
 /// Where a file comes from.
@@ -143,7 +209,11 @@ impl Meta {
     }
 
     fn check(&self, minor: u16) -> Result<(), KingletError> {
-        self.spec.validate()?;
+        // What only a newer reader can check looks wrong to an older one.
+        self.spec.validate().map_err(|problem| match minor > VERSION.1 {
+            true => KingletError::Meta { problem: problem.to_string(), minor },
+            false => problem.into(),
+        })?;
         let generation = &self.generation;
         let in_range = |name: &str, value: Option<f32>, least: f32, most: f32| match value {
             Some(v) if !(least..=most).contains(&v) => {
@@ -156,12 +226,28 @@ impl Meta {
         in_range("top_p", generation.top_p, 0.0, 1.0)?;
         in_range("min_p", generation.min_p, 0.0, 1.0)?;
         in_range("repeat_penalty", generation.repeat_penalty, 1e-3, 1e3)?;
-        if self.embedding.is_some_and(|e| e.max_tokens == 0) {
-            let problem = "embedding.max_tokens is 0".to_owned();
+        let problem = self.embedding.as_ref().and_then(EmbeddingUse::problem);
+        let problem = problem.or_else(|| self.text_to_text.as_ref()?.problem());
+        let problem = problem.or_else(|| self.translation.as_ref()?.problem());
+        if let Some(problem) = problem {
+            return Err(KingletError::Meta { problem, minor });
+        }
+        if let Some(problem) = self.speech.as_ref().and_then(|speech| speech.problem(&self.spec)) {
+            return Err(KingletError::Meta { problem, minor });
+        }
+        let n = self.labels.len();
+        if let Some(n_outputs) = self.spec.labels_head().map(Head::chain_size)
+            && n != n_outputs
+        {
+            let problem = format!("there are {n} labels for {n_outputs} outputs of a classifier");
             return Err(KingletError::Meta { problem, minor });
         }
         Ok(())
     }
+}
+
+fn is_false(b: &bool) -> bool {
+    !*b
 }
 
 fn is_default(generation: &Generation) -> bool {

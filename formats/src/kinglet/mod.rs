@@ -6,9 +6,12 @@ mod foreign;
 mod header;
 mod index;
 mod json;
+mod limits;
 mod meta;
 mod new_file;
 mod reader;
+mod speech;
+mod text_to_text;
 mod verify;
 mod writer;
 
@@ -21,15 +24,17 @@ mod tests;
 
 pub use download::Download;
 pub use error::{KingletError, Section, TensorProblem};
-pub use header::HEADER as HEADER_BYTES;
-pub use index::{NAME_BYTES, Role, Tensor};
-pub use meta::{EmbeddingLimits, General, Generation, InputFile, META_BYTES, Meta, Provenance};
+pub use index::{Role, Tensor};
+pub use limits::{HEADER as HEADER_BYTES, META_BYTES, NAME_BYTES};
+pub use meta::{EmbeddingUse, General, Generation, Infill, InputFile, Meta, Prompt, Provenance};
 pub use new_file::NewFile;
 pub use reader::{KingletFile, View};
+pub use speech::{Language, Speech};
+pub use text_to_text::{EarlyStopping, MAX_BEAMS, Mark, TextLanguage, TextToText, Translation};
 pub use writer::{TensorPlan, Writer};
 
 /// Version written, and newest version that can be read.
-pub const VERSION: (u16, u16) = (1, 0);
+pub const VERSION: (u16, u16) = (2, 2);
 
 /// Alignment of sections and planes.
 pub const ALIGNMENT: usize = 64;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::error::KingletError;
+use crate::map::folder_of;
 
 /// A file in the making: its bytes go to a temporary one beside the target. Dropping it removes
 /// them.
@@ -31,7 +32,7 @@ impl NewFile {
         let io_error = |e| write_error(&path, needed, e);
         file.as_file().sync_all().map_err(io_error)?;
         file.persist(&path).map_err(|e| io_error(e.error))?;
-        sync_folder(folder(&path)).map_err(io_error)
+        sync_folder(folder_of(&path)).map_err(io_error)
     }
 }
 
@@ -62,7 +63,7 @@ fn temporary_file(path: &Path, needed: u64) -> Result<NamedTempFile, KingletErro
     if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
         return Err(target("it is a device, a pipe or a socket; name a file"));
     }
-    if !folder(path).is_dir() {
+    if !folder_of(path).is_dir() {
         return Err(target("its folder does not exist; create it first"));
     }
     let mut prefix = std::ffi::OsString::from(".");
@@ -76,15 +77,7 @@ fn temporary_file(path: &Path, needed: u64) -> Result<NamedTempFile, KingletErro
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    builder.tempfile_in(folder(path)).map_err(|e| write_error(path, needed, e))
-}
-
-/// The folder that holds `path`.
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
+    builder.tempfile_in(folder_of(path)).map_err(|e| write_error(path, needed, e))
 }
 
 /// Brings a new name to the disk.

@@ -7,8 +7,8 @@ use half::f16;
 use super::*;
 use crate::layout::{Layout, f16_r8k1, f32_rows, i8_r8k8, plane_lengths};
 use crate::spec::{
-    Activation, Attention, Head, Input, Layer, Mlp, ModelSpec, Norm, NormKind, NormPlacement,
-    Position, Rope, RopePairs, RopeScaling, Stack, Topology,
+    Activation, Attention, Block, Head, Input, Layer, MixerKind, Mlp, ModelSpec, Norm, NormKind,
+    Position, Rope, RopePairs, RopeScaling, Stack, TokenInput,
 };
 
 /// The sample's meta section.
@@ -21,36 +21,33 @@ pub(crate) fn meta() -> Meta {
         scaling: RopeScaling::PerFrequency { factors: vec![1.0, 4.5], attention_factor: 1.25 },
     };
     let attention = Attention {
-        n_heads: 2,
         n_kv_heads: 1,
-        head_dim: 4,
-        scale: 0.5,
         causal: true,
-        sliding_window: None,
         soft_cap: Some(30.0),
-        qkv_bias: false,
-        output_bias: false,
-        qk_norm: None,
         position: Position::Rope(rope),
+        ..Attention::plain(2, 4)
     };
-    let mlp = Mlp { intermediate_size: 70, activation: Activation::Silu, gated: true, bias: false };
-    let layer = Layer {
-        norm,
-        norm_placement: NormPlacement::Pre,
-        attention,
-        cross_attention: None,
-        mlp,
-        parallel: false,
-        layer_scale: false,
-        shares_weights_of: None,
+    let mlp = Mlp {
+        intermediate_size: 70,
+        activation: Activation::Silu,
+        gated: true,
+        bias: false,
+        output_bias: false,
+        output_gate: false,
     };
-    let input = Input::Tokens {
+    let block = |kind| Block { pre: Some(norm), ..Block::of(kind) };
+    let blocks = vec![block(MixerKind::Attention(attention)), block(MixerKind::Mlp(mlp))];
+    let layer = Layer { blocks, weights_of: None };
+    let input = Input::Tokens(TokenInput {
         vocab_size: 11,
+        table_of: None,
+        width: None,
         positions: Default::default(),
         n_segments: 0,
+        zero_start: false,
         scale: 1.0,
         norm: None,
-    };
+    });
     let stack = Stack {
         name: "decoder".to_owned(),
         hidden_size: 9,
@@ -61,15 +58,18 @@ pub(crate) fn meta() -> Meta {
     Meta {
         general: General { name: "sample".to_owned(), ..Default::default() },
         spec: ModelSpec {
-            topology: Topology::Decoder,
             stacks: vec![stack],
-            heads: vec![Head::LanguageModel { tied: true, bias: false, soft_cap: None }],
+            heads: vec![Head::language_model(true)],
             context_length: 64,
         },
         generation: Generation { eos: vec![2], temperature: Some(0.2), ..Default::default() },
         chat_template: Some("{% for m in messages %}{{ m }}{% endfor %}".to_owned()),
+        infill: Some(Infill { prefix: 3, suffix: 4, middle: 5, ends: vec![6, 7] }),
         labels: vec!["a".to_owned(), "\u{1f426} \"quoted\"".to_owned()],
         embedding: None,
+        speech: None,
+        text_to_text: None,
+        translation: None,
         provenance: Provenance { source: "made up".to_owned(), ..Default::default() },
     }
 }

@@ -86,7 +86,7 @@ fn planes_begin_where_the_description_says() {
     let file = KingletFile::from_bytes(Bytes::copy_of(&bytes)).unwrap();
     let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     assert_eq!(bytes[..8], *b"\x89KGL\r\n\x1a\n");
-    assert_eq!(bytes[8..16], [1, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(bytes[8..16], [2, 0, 2, 0, 0, 0, 0, 0]);
     assert_eq!(u64_at(16), bytes.len() as u64);
     let mut at = 128;
     for length in [24, 32, 40, 48].map(u64_at) {
@@ -239,9 +239,9 @@ fn impossible_plans_and_targets() {
     assert!(names(folder.path()).is_empty());
 
     let mut meta = sample::meta();
-    meta.spec.stacks[0].layers[0].attention.n_kv_heads = 0;
+    meta.spec.stacks[0].layers[0].blocks.clear();
     let error = Writer::create(&path, &meta, b"", vec![]).err().unwrap().to_string();
-    assert!(error.contains("decoder.layers.0.attention: n_kv_heads is 0"), "{error}");
+    assert!(error.contains("decoder.layers.0: the number of blocks is 0"), "{error}");
 }
 
 #[cfg(unix)]

@@ -5,8 +5,9 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::{KingletError, TensorProblem};
-use super::header::{HASH, HEADER, Header, Lengths, Places, head_hash};
-use super::index::{self, NAME_BYTES, RECORD, Record, Role};
+use super::header::{HASH, Header, Lengths, Places, head_hash};
+use super::index::{self, RECORD, Record, Role};
+use super::limits::{HEADER, NAME_BYTES};
 use super::meta::Meta;
 use super::new_file::{NewFile, write_error};
 use super::{ALIGNMENT, CHUNK};

@@ -162,6 +162,41 @@ pub fn encode_panels(
     data: &mut [i8],    // [panel][padded_k / 8][8 rows][8 columns]
     scales: &mut [f16], // [panel][padded_k / group][8 rows]
 ) -> Result<BlockError, EncodeError> {
+    encode_scaled(rows, n_rows, k, group, data, scales, |_, x| group_scale(x, scale_search))
+}
+
+/// The same for rows that were quantized before: all values of a row are multiples of its step, at
+/// most 127 times it. The integers are those of then; only the step is rounded, to `f16`. A row whose
+/// step `f16` does not have is quantized as any other.
+pub fn encode_panels_of_steps(
+    rows: &[f32],       // [n_rows, k]
+    n_rows: usize,      //
+    k: usize,           //
+    group: u32,         // 32, 64, 128, or 0 for a whole row
+    steps: &[f32],      // [n_rows]
+    data: &mut [i8],    // [panel][padded_k / 8][8 rows][8 columns]
+    scales: &mut [f16], // [panel][padded_k / group][8 rows]
+) -> Result<BlockError, EncodeError> {
+    check_length("steps", n_rows as u64, steps.len())?;
+    encode_scaled(rows, n_rows, k, group, data, scales, |row, x| {
+        let (step, absmax) = (f16::from_f32(steps[row]), absmax(x)?);
+        match step.is_normal() && absmax <= (Q_MAX + 0.5) * step.to_f32() {
+            true => Ok(step),
+            false => group_scale(x, false),
+        }
+    })
+}
+
+/// Quantizes every group by the scale that `scale` has for it, given the row's number and the values.
+fn encode_scaled(
+    rows: &[f32],
+    n_rows: usize,
+    k: usize,
+    group: u32,
+    data: &mut [i8],
+    scales: &mut [f16],
+    scale: impl Fn(usize, &[f32]) -> Result<f16, f32>,
+) -> Result<BlockError, EncodeError> {
     let Shape { padded_k, group } = Shape::checked(n_rows, k, group, data.len(), scales.len())?;
     check_length("f32 rows", n_rows as u64 * k as u64, rows.len())?;
 
@@ -181,7 +216,7 @@ pub fn encode_panels(
             for (g, ((x, lines), scales)) in
                 groups.zip(lines).zip(scales.chunks_exact_mut(PANEL_ROWS)).enumerate()
             {
-                let scale = group_scale(x, scale_search).map_err(|value| {
+                let scale = scale(p * PANEL_ROWS + r, x).map_err(|value| {
                     // Rare, so the column is looked for only now.
                     let col = row.iter().position(|v| v.to_bits() == value.to_bits());
                     let (row, col) = (p * PANEL_ROWS + r, col.unwrap_or(g * group));

@@ -2,6 +2,9 @@
 
 use super::{FormatError, words::U32s};
 
+/// Longer texts are in no map; a damaged trie may lead round in circles.
+const MAX_KEY: usize = 256;
+
 /// A character map, borrowed from the file.
 #[derive(Clone, Copy, Debug)]
 pub struct Charsmap<'a> {
@@ -24,25 +27,36 @@ impl<'a> Charsmap<'a> {
 
     /// What the shortest known beginning of `chunk` becomes, or `None` if none is known.
     pub fn replacement(&self, chunk: &str) -> Option<&'a str> {
-        let mut node = child_base(self.trie.at(0));
-        for &byte in chunk.as_bytes() {
-            if byte == 0 {
-                return None;
-            }
+        self.matches(chunk).next().and_then(|(_, at)| self.text(at))
+    }
+
+    /// The length of the longest known beginning of `text` and what it becomes.
+    pub fn longest(&self, text: &str) -> Option<(usize, &'a str)> {
+        let (len, at) = self.matches(text).last()?;
+        Some((len, self.text(at).filter(|_| at < self.texts.len())?))
+    }
+
+    /// The known beginnings of `text`, short ones first: their lengths, and where the texts for them
+    /// begin.
+    fn matches(&self, text: &str) -> impl Iterator<Item = (usize, usize)> {
+        let trie = self.trie;
+        let mut node = child_base(trie.at(0));
+        let steps = text.bytes().take(MAX_KEY).enumerate().map_while(move |(at, byte)| {
             node ^= byte as usize;
             // Beyond the end `at` gives 0, whose label is no byte of a text.
-            let unit = self.trie.at(node);
-            if unit & 0x8000_00ff != byte as u32 {
+            let unit = trie.at(node);
+            if byte == 0 || unit & 0x8000_00ff != u32::from(byte) {
                 return None;
             }
             node ^= child_base(unit);
-            if unit & 0x100 != 0 {
-                let at = (self.trie.at(node) & 0x7fff_ffff) as usize;
-                let text = self.texts.get(at..)?;
-                return text.split('\0').next();
-            }
-        }
-        None
+            let value = (trie.at(node) & 0x7fff_ffff) as usize;
+            Some((unit & 0x100 != 0).then_some((at + 1, value)))
+        });
+        steps.flatten()
+    }
+
+    fn text(&self, at: usize) -> Option<&'a str> {
+        self.texts.get(at..)?.split('\0').next()
     }
 }
 

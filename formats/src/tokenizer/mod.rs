@@ -42,17 +42,21 @@
 //! slot, at most [`MAX_PROBES`] steps.
 
 mod automaton;
+mod bytes;
 mod charsmap;
 pub mod hash;
 mod read;
 mod spec;
+mod tables;
 mod words;
 mod write;
 
 pub use automaton::{Automaton, ClassMap, Matches, automaton_bytes, class_map_bytes};
+pub use bytes::{byte_letter, letter_byte};
 pub use charsmap::Charsmap;
-pub use read::{AddedEntry, Layout, Tables};
+pub use read::Layout;
 pub use spec::*;
+pub use tables::{AddedEntry, Tables};
 pub use words::U32s;
 pub use write::{AddedToken, Contents, Merge, Piece, write};
 
@@ -81,6 +85,12 @@ pub mod flags {
     pub const ADDED: u8 = 2;
     /// The id has no piece.
     pub const ABSENT: u8 = 4;
+    /// Always found whole in a text; never merges with its neighbours.
+    pub const WHOLE: u8 = 8;
+    /// Merges on the way to longer pieces; where it is left, it is taken apart again.
+    pub const UNUSED: u8 = 16;
+    /// Spells the byte that it names (`<0x41>`); no text has it.
+    pub const BYTE: u8 = 32;
 }
 
 /// Flags of an added token.
@@ -107,6 +117,9 @@ pub mod class_flags {
     pub const WORD: u8 = 4;
 }
 
+/// Version of the section that is written, and newest that is read.
+pub(crate) const VERSION: u16 = 2;
+
 /// Why a tokenizer section cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FormatError {
@@ -114,7 +127,7 @@ pub enum FormatError {
     #[error("not a tokenizer section: it does not begin with `KTOK`")]
     NotATokenizer,
     /// Written by another version.
-    #[error("tokenizer section has version {found}, this reader knows version 1")]
+    #[error("tokenizer section has version {found}, this Kinglet reads up to {VERSION}: update it")]
     UnknownVersion {
         /// Version in the file.
         found: u16,

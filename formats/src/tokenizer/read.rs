@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 
-use super::hash::{PieceHash, home_slot, pair_hash};
 use super::{
     Automaton, Charsmap, ClassMap, Decoder, FormatError, MAX_ADDED_LEN, MAX_PIECE_LEN, MAX_PIECES,
-    MAX_PROBES, MAX_SPEC_LEN, MergeOrder, Model, Normalizer, PreTokenizer, TemplateItem,
-    TokenizerSpec, flags, words::U32s,
+    MAX_SPEC_LEN, MergeOrder, Model, Normalizer, PreTokenizer, Tables, TemplateItem, TokenizerSpec,
+    VERSION, words::U32s,
 };
 
 /// Kinds of parts.
@@ -141,7 +140,7 @@ impl Layout {
         let version = u16::from_le_bytes([header[4], header[5]]);
         let n_parts = u16::from_le_bytes([header[6], header[7]]) as usize;
         let len = u64_at(header, 8);
-        if version != 1 {
+        if !(1..=VERSION).contains(&version) {
             return Err(FormatError::UnknownVersion { found: version });
         }
         if len != section.len() as u64 {
@@ -263,7 +262,10 @@ impl Layout {
         for normalizer in &spec.normalizers {
             match *normalizer {
                 Normalizer::Replace { automaton: index, .. } => automaton(index)?,
-                Normalizer::Charsmap { charsmap } if charsmap as usize >= self.charsmaps.len() => {
+                Normalizer::Charsmap { charsmap }
+                | Normalizer::SentencePiece { charsmap: Some(charsmap), .. }
+                    if charsmap as usize >= self.charsmaps.len() =>
+                {
                     return Err(dangling("character map", charsmap, self.charsmaps.len()));
                 }
                 Normalizer::Bert { .. } if self.classes(section).is_none() => {
@@ -282,8 +284,13 @@ impl Layout {
             }
         }
         for step in &spec.decoders {
-            if let Decoder::Replace { automaton: index, .. } = *step {
-                automaton(index)?;
+            match *step {
+                Decoder::Replace { automaton: index, .. } => automaton(index)?,
+                Decoder::SentencePiece { .. } if spec.decoders.len() > 1 => {
+                    let reason = "SentencePiece's decoding beside other steps".into();
+                    return Err(FormatError::BadSpec { reason });
+                }
+                _ => {}
             }
         }
         match &spec.model {
@@ -335,141 +342,4 @@ fn check_offsets(
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
     word.map_or(0, |word| u64::from_le_bytes(*word))
-}
-
-/// An added token as stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddedEntry<'a> {
-    /// What is found in the text.
-    pub content: &'a str,
-    /// Its id.
-    pub id: u32,
-    /// See [`added_flags`](super::added_flags).
-    pub flags: u8,
-}
-
-/// The tables of a section, used where they lie.
-#[derive(Clone, Copy, Debug)]
-pub struct Tables<'a> {
-    piece_offsets: U32s<'a>,
-    piece_bytes: &'a [u8],
-    piece_flags: &'a [u8],
-    piece_index: &'a [[u8; 8]],
-    merges: &'a [[u8; 16]],
-    ranks: U32s<'a>,
-    scores: &'a [[u8; 8]],
-    prefix_filter: &'a [u8],
-    added_offsets: U32s<'a>,
-    added_bytes: &'a [u8],
-    added_ids: U32s<'a>,
-    added_flags: &'a [u8],
-    max_piece_len: usize,
-}
-
-impl<'a> Tables<'a> {
-    /// Number of ids.
-    pub fn n_pieces(&self) -> usize {
-        self.piece_flags.len()
-    }
-
-    /// Length of the longest piece in bytes.
-    pub fn max_piece_len(&self) -> usize {
-        self.max_piece_len
-    }
-
-    /// The bytes of a piece; `None` for an id without one.
-    pub fn piece(&self, id: u32) -> Option<&'a [u8]> {
-        let index = id as usize;
-        if self.piece_flags.get(index)? & flags::ABSENT != 0 {
-            return None;
-        }
-        let (from, to) = (self.piece_offsets.at(index), self.piece_offsets.at(index + 1));
-        self.piece_bytes.get(from as usize..to as usize)
-    }
-
-    /// Flags of a piece; those of an absent one for an id beyond the end.
-    pub fn flags(&self, id: u32) -> u8 {
-        self.piece_flags.get(id as usize).copied().unwrap_or(flags::ABSENT)
-    }
-
-    /// The id of a piece of the model.
-    #[inline]
-    pub fn find(&self, piece: &[u8]) -> Option<u32> {
-        self.find_hashed(PieceHash::of(piece), piece.len(), |found| found == piece)
-    }
-
-    /// The id of the piece with this hash and length for which `is_equal` holds.
-    #[inline]
-    pub fn find_hashed(
-        &self,
-        hash: PieceHash,
-        len: usize,
-        is_equal: impl Fn(&[u8]) -> bool,
-    ) -> Option<u32> {
-        let hash = hash.finish();
-        let capacity = self.piece_index.len();
-        let mut at = home_slot(hash, capacity);
-        for _ in 0..MAX_PROBES.min(capacity) {
-            let slot = U32s::new(self.piece_index.get(at)?);
-            let id = slot.at(1).checked_sub(1)?;
-            if slot.at(0) == hash as u32 {
-                let found = self.piece(id).unwrap_or_default();
-                if found.len() == len && is_equal(found) {
-                    return Some(id);
-                }
-            }
-            at = if at + 1 == capacity { 0 } else { at + 1 };
-        }
-        None
-    }
-
-    /// Rank and result of merging two pieces.
-    #[inline]
-    pub fn merge(&self, left: u32, right: u32) -> Option<(u32, u32)> {
-        let capacity = self.merges.len();
-        let mut at = home_slot(pair_hash(left, right), capacity);
-        for _ in 0..MAX_PROBES.min(capacity) {
-            let slot = U32s::new(self.merges.get(at)?);
-            let merged = slot.at(3).checked_sub(1)?;
-            if slot.at(0) == left && slot.at(1) == right {
-                return Some((slot.at(2), merged));
-            }
-            at = if at + 1 == capacity { 0 } else { at + 1 };
-        }
-        None
-    }
-
-    /// Merge order of a piece, `None` if nothing merges into it.
-    #[inline]
-    pub fn rank(&self, id: u32) -> Option<u32> {
-        let in_range = (id as usize) < self.ranks.len();
-        Some(self.ranks.at(id as usize)).filter(|&rank| in_range && rank != u32::MAX)
-    }
-
-    /// Score of a piece.
-    #[inline]
-    pub fn score(&self, id: u32) -> f64 {
-        self.scores.get(id as usize).map_or(0.0, |score| f64::from_le_bytes(*score))
-    }
-
-    /// Whether a piece may begin with the text of this hash. Says yes a little too often.
-    #[inline]
-    pub fn may_begin(&self, hash: PieceHash) -> bool {
-        let bit = home_slot(hash.finish(), self.prefix_filter.len() * 8);
-        self.prefix_filter.get(bit / 8).is_some_and(|byte| byte >> (bit % 8) & 1 != 0)
-    }
-
-    /// Number of added tokens.
-    pub fn n_added(&self) -> usize {
-        self.added_flags.len()
-    }
-
-    /// An added token, in the order of their contents.
-    pub fn added(&self, index: usize) -> Option<AddedEntry<'a>> {
-        let flags = *self.added_flags.get(index)?;
-        let (from, to) = (self.added_offsets.at(index), self.added_offsets.at(index + 1));
-        let content = self.added_bytes.get(from as usize..to as usize)?;
-        let content = str::from_utf8(content).ok()?;
-        Some(AddedEntry { content, id: self.added_ids.at(index), flags })
-    }
 }

@@ -44,6 +44,9 @@ pub struct Roles {
     /// Fills a batch.
     #[serde(default)]
     pub pad: Option<u32>,
+    /// Stands for a gap in a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<u32>,
 }
 
 /// A rewrite of the text.
@@ -99,6 +102,19 @@ pub enum Normalizer {
     },
     /// Every byte becomes its character of the GPT-2 byte alphabet.
     ByteAlphabet,
+    /// All of SentencePiece's normalizer. Pieces that are found whole are left as they are.
+    SentencePiece {
+        /// Index of the character map, of which the longest matches count.
+        charsmap: Option<u32>,
+        /// Spaces at the ends are dropped, several become one.
+        trim: bool,
+        /// Which texts get a space of their own.
+        prepend: PrependScheme,
+        /// That space goes behind the text.
+        behind: bool,
+        /// What spaces are written as.
+        mark: char,
+    },
 }
 
 /// A cut of the text, applied to every piece the step before left.
@@ -176,6 +192,9 @@ pub enum Model {
         unk_score: f64,
         /// Unknown characters are spelled in byte tokens where these exist.
         byte_fallback: bool,
+        /// Sums are rounded as SentencePiece rounds them: to single precision.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        single: bool,
     },
     /// Greedy longest match first.
     WordPiece {
@@ -321,5 +340,15 @@ pub enum Decoder {
     Suffix {
         /// The suffix.
         suffix: String,
+    },
+    /// All of SentencePiece's decoding; the only step. Runs of byte tokens become the characters
+    /// they spell and a U+FFFD for every other byte, word marks become spaces.
+    SentencePiece {
+        /// The first word mark disappears, if it stands at the beginning.
+        strip_first: bool,
+        /// All of those at the beginning do.
+        strip_all: bool,
+        /// What the unknown token becomes.
+        unknown: String,
     },
 }

@@ -4,6 +4,7 @@ use super::hash::{PieceHash, home_slot, pair_hash};
 use super::read::Part;
 use super::{
     FormatError, MAX_ADDED_LEN, MAX_PIECE_LEN, MAX_PIECES, MAX_PROBES, MAX_SPEC_LEN, TokenizerSpec,
+    VERSION,
 };
 
 /// One piece of the vocabulary; its id is its position.
@@ -124,7 +125,7 @@ fn assemble(parts: &[(Part, Vec<u8>)]) -> Vec<u8> {
     }
     let mut out = Vec::with_capacity(at);
     out.extend_from_slice(b"KTOK");
-    out.extend_from_slice(&1u16.to_le_bytes());
+    out.extend_from_slice(&VERSION.to_le_bytes());
     out.extend_from_slice(&(parts.len() as u16).to_le_bytes());
     out.extend_from_slice(&(at as u64).to_le_bytes());
     out.extend_from_slice(&records);

@@ -2,21 +2,31 @@
 //! with a rotary base of their own between full ones.
 
 use kinglet_formats::checkpoint::Checkpoint;
-use kinglet_formats::spec::{Activation, Rope};
+use kinglet_formats::spec::{Activation, QkNormScope, Rope};
 
 use super::decoder::{
-    Decoder, Defaults, LayerKind, OUTSIDE, even_split, inverse_sqrt, sliding_layers,
+    Decoder, Defaults, LLAMA_DEFAULTS, Norms, OUTSIDE, even_split, inverse_sqrt, sliding_layers,
 };
-use super::{Family, FolderConfig, Mapping, Names, Transforms, find_prefix, llama, rope};
+use super::{Family, FolderConfig, Mapping, Names, Table, Transforms, find_prefix, llama, rope};
 use crate::QuantizeError;
 use crate::fields::Fields;
+use crate::take::at;
 
 pub(super) const FAMILY: Family = Family {
     name: "gemma3",
-    architectures: &["Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"],
-    gguf: "gemma3",
+    architectures: &["Gemma3ForCausalLM", "Gemma3ForConditionalGeneration", "Gemma3TextModel"],
+    model_type: "gemma3_text",
+    gguf: Some(("gemma3", from_gguf)),
     from_config,
-    from_gguf,
+};
+
+/// EmbeddingGemma, which reads in both directions. Its folders are Gemma 3's.
+pub(super) const EMBEDDING: Family = Family {
+    name: "embeddinggemma",
+    architectures: &[],
+    model_type: "gemma-embedding",
+    gguf: Some(("gemma-embedding", embedding_from_gguf)),
+    from_config,
 };
 
 /// Published configurations leave out what equals the 4B model's.
@@ -33,42 +43,22 @@ const DEFAULTS: Defaults = Defaults {
     tied: true,
     activation_key: "hidden_activation",
     activation: Activation::GeluTanh,
+    ..LLAMA_DEFAULTS
 };
 const LOCAL_ROPE_THETA: f32 = 10_000.0;
 /// One full layer after five sliding ones.
 const PATTERN: usize = 6;
 
-const IN_LAYER: &[(&str, &str)] = &[
-    ("attn_norm", "input_layernorm"),
-    ("q_proj", "self_attn.q_proj"),
-    ("k_proj", "self_attn.k_proj"),
-    ("v_proj", "self_attn.v_proj"),
-    ("q_norm", "self_attn.q_norm"),
-    ("k_norm", "self_attn.k_norm"),
-    ("o_proj", "self_attn.o_proj"),
-    ("attn_post_norm", "post_attention_layernorm"),
-    ("mlp_norm", "pre_feedforward_layernorm"),
-    ("gate_proj", "mlp.gate_proj"),
-    ("up_proj", "mlp.up_proj"),
-    ("down_proj", "mlp.down_proj"),
-    ("mlp_post_norm", "post_feedforward_layernorm"),
+/// Besides Llama's names.
+pub(super) const IN_LAYER: Table = &[
+    ("attn_post_norm", at("post_attention_layernorm")),
+    ("mlp_norm", at("pre_feedforward_layernorm")),
+    ("mlp_post_norm", at("post_feedforward_layernorm")),
 ];
 
-const GGUF_IN_LAYER: &[(&str, &str)] = &[
-    ("attn_norm", "attn_norm"),
-    ("q_proj", "attn_q"),
-    ("k_proj", "attn_k"),
-    ("v_proj", "attn_v"),
-    ("q_norm", "attn_q_norm"),
-    ("k_norm", "attn_k_norm"),
-    ("o_proj", "attn_output"),
-    ("attn_post_norm", "post_attention_norm"),
-    ("mlp_norm", "ffn_norm"),
-    ("gate_proj", "ffn_gate"),
-    ("up_proj", "ffn_up"),
-    ("down_proj", "ffn_down"),
-    ("mlp_post_norm", "post_ffw_norm"),
-];
+/// Besides Llama's names.
+pub(super) const GGUF_IN_LAYER: Table =
+    &[("attn_post_norm", at("post_attention_norm")), ("mlp_post_norm", at("post_ffw_norm"))];
 
 fn from_config(
     folder: &FolderConfig<'_>,
@@ -77,14 +67,15 @@ fn from_config(
     // The text half of a model that also sees.
     let nested = folder.config.nested("text_config")?;
     let config = nested.as_ref().unwrap_or(&folder.config);
-    if config.flag_or("use_bidirectional_attention", false)? {
-        return Err(config.unsupported("use_bidirectional_attention", "true", "false"));
-    }
-    let mut decoder = Decoder::from_config(config, checkpoint, &DEFAULTS, |head_dim| {
-        rope::from_config(config, DEFAULTS.rope_theta, head_dim, "full_attention")
-    })?;
+    let mut decoder = Decoder::from_config(config, checkpoint, &DEFAULTS)?;
     let local = local_rope(config, decoder.head_dim)?;
     let window = config.size_or("sliding_window", 4096)?;
+    decoder.causal = !config.flag_or("use_bidirectional_attention", false)?;
+    if !decoder.causal && folder.sentence.is_none() {
+        let supported = "false, or a folder of sentence-transformers";
+        return Err(config.unsupported("use_bidirectional_attention", "true", supported));
+    }
+    let window = both_sides(window, decoder.causal);
     let n_layers = decoder.layers.len();
     let sliding = match sliding_layers(config, n_layers)? {
         Some(sliding) => sliding,
@@ -104,17 +95,26 @@ fn from_config(
     // `attn_logit_softcapping` is Gemma 2's: its successor's network does not read it.
     decoder.logit_soft_cap = config.opt_float("final_logit_softcapping")?;
     finish(&mut decoder);
+    Ok(mapping(FAMILY.name, &decoder, checkpoint, &[IN_LAYER, llama::IN_LAYER]))
+}
+
+/// The mapping of a Hugging Face checkpoint of any Gemma, alone or as half of one that also sees.
+pub(super) fn mapping(
+    family: &'static str,
+    decoder: &Decoder,
+    checkpoint: &dyn Checkpoint,
+    in_layer: &'static [Table],
+) -> Mapping {
     let prefixes = ["model.", "language_model.model.", "model.language_model.", ""];
-    Ok(Mapping {
-        family: FAMILY.name,
-        spec: decoder.spec(),
-        names: Names {
-            prefix: find_prefix(checkpoint, &prefixes, "embed_tokens.weight"),
-            layers: "layers.",
-            in_layer: IN_LAYER,
-            outside: OUTSIDE,
-            former_endings: &[],
-        },
+    let names = Names {
+        stack: "decoder",
+        prefix: find_prefix(checkpoint, &prefixes, "embed_tokens.weight"),
+        layers: "layers.",
+        in_layer,
+        outside: OUTSIDE,
+        former_endings: &[],
+    };
+    Mapping {
         transforms: Transforms { norm_plus_one: true, ..Transforms::default() },
         ignored: if decoder.tied {
             &[
@@ -126,18 +126,36 @@ fn from_config(
         } else {
             &["*rotary_emb*.inv_freq", "*vision_tower.*", "*multi_modal_projector.*"]
         },
-        max_tokens: None,
-    })
+        ..decoder.mapping(family, names)
+    }
 }
 
 fn from_gguf(fields: &Fields<'_>, checkpoint: &dyn Checkpoint) -> Result<Mapping, QuantizeError> {
-    let mut decoder = Decoder::from_gguf(fields, checkpoint, Activation::GeluTanh, |head_dim| {
-        rope::from_gguf(fields, checkpoint, DEFAULTS.rope_theta, head_dim)
-    })?;
+    gguf_mapping(FAMILY.name, fields, checkpoint, true)
+}
+
+fn embedding_from_gguf(
+    fields: &Fields<'_>,
+    checkpoint: &dyn Checkpoint,
+) -> Result<Mapping, QuantizeError> {
+    let mut mapping = gguf_mapping(EMBEDDING.name, fields, checkpoint, false)?;
+    // No token follows one that is known already.
+    mapping.spec.heads.clear();
+    Ok(mapping)
+}
+
+fn gguf_mapping(
+    family: &'static str,
+    fields: &Fields<'_>,
+    checkpoint: &dyn Checkpoint,
+    causal: bool,
+) -> Result<Mapping, QuantizeError> {
+    let mut decoder = Decoder::from_gguf(fields, checkpoint, &DEFAULTS)?;
     let n_layers = decoder.layers.len();
     let theta = fields.positive_float_or("rope.freq_base_swa", LOCAL_ROPE_THETA)?;
     let local = rope::plain(theta, decoder.head_dim);
-    let window = fields.size("attention.sliding_window")?;
+    decoder.causal = causal;
+    let window = both_sides(fields.size("attention.sliding_window")?, causal);
     let sliding = gguf_sliding_layers(fields, n_layers)?;
     slide(&mut decoder, &sliding, &local, window);
     // GGUF has no key for the score's scale: the 27B model, told by its depth, is the one whose
@@ -149,14 +167,24 @@ fn from_gguf(fields: &Fields<'_>, checkpoint: &dyn Checkpoint) -> Result<Mapping
     }
     decoder.logit_soft_cap = fields.opt_float("final_logit_softcapping")?.filter(|&cap| cap != 0.0);
     finish(&mut decoder);
-    Ok(llama::gguf_mapping(FAMILY.name, &decoder, GGUF_IN_LAYER))
+    Ok(llama::gguf_mapping(family, &decoder, &[GGUF_IN_LAYER, llama::GGUF_IN_LAYER]))
+}
+
+/// Positions seen on a side, the own one included: in both directions, half of a window lies on each.
+fn both_sides(window: usize, causal: bool) -> usize {
+    if causal { window } else { window / 2 + 1 }
 }
 
 /// What every Gemma 3 has.
 fn finish(decoder: &mut Decoder) {
-    decoder.qk_norm = true;
-    decoder.sandwich = true;
-    decoder.embedding_scale = (decoder.hidden_size as f64).sqrt() as f32;
+    decoder.qk_norm = Some(QkNormScope::Head);
+    decoder.norms = Norms::Both;
+    decoder.embedding_scale = embedding_scale(decoder);
+}
+
+/// Every Gemma's factor on embeddings.
+pub(super) fn embedding_scale(decoder: &Decoder) -> f32 {
+    (decoder.hidden_size as f64).sqrt() as f32
 }
 
 /// The rotation of sliding layers, which no context extension changes.
@@ -164,7 +192,8 @@ fn local_rope(config: &Fields<'_>, head_dim: usize) -> Result<Rope, QuantizeErro
     let kind = "sliding_attention";
     match config.nested("rope_parameters")? {
         Some(parameters) if parameters.has(kind) => {
-            rope::from_config(config, LOCAL_ROPE_THETA, head_dim, kind)
+            let defaults = Defaults { rope_theta: LOCAL_ROPE_THETA, ..DEFAULTS };
+            rope::from_config(config, &defaults, head_dim, kind)
         }
         _ => {
             let theta = config.positive_float_or("rope_local_base_freq", LOCAL_ROPE_THETA)?;
@@ -193,6 +222,7 @@ fn gguf_sliding_layers(fields: &Fields<'_>, n_layers: usize) -> Result<Vec<bool>
 
 fn slide(decoder: &mut Decoder, sliding: &[bool], local: &Rope, window: usize) {
     for (layer, _) in decoder.layers.iter_mut().zip(sliding).filter(|(_, slides)| **slides) {
-        *layer = LayerKind { rope: local.clone(), sliding_window: Some(window) };
+        layer.rope = Some(local.clone());
+        layer.sliding_window = Some(window);
     }
 }

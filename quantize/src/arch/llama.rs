@@ -1,49 +1,49 @@
 //! Llama 1 to 3, SmolLM, SmolLM2 and the many checkpoints of the same shape.
 
 use kinglet_formats::checkpoint::Checkpoint;
-use kinglet_formats::spec::Activation;
 
 use super::decoder::{Decoder, GGUF_OUTSIDE, LLAMA_DEFAULTS, OUTSIDE};
-use super::{Family, FolderConfig, Mapping, Names, Transforms, find_prefix, rope};
+use super::{Family, FolderConfig, Mapping, Names, Table, experts, find_prefix};
 use crate::QuantizeError;
 use crate::fields::Fields;
+use crate::take::at;
 
 pub(super) const FAMILY: Family = Family {
     name: "llama",
-    architectures: &["LlamaForCausalLM"],
-    gguf: "llama",
+    architectures: &["LlamaForCausalLM", "LlamaModel"],
+    model_type: "llama",
+    gguf: Some(("llama", from_gguf)),
     from_config,
-    from_gguf,
 };
 
 /// Inside a layer, in Hugging Face checkpoints.
-pub(super) const IN_LAYER: &[(&str, &str)] = &[
-    ("attn_norm", "input_layernorm"),
-    ("q_proj", "self_attn.q_proj"),
-    ("k_proj", "self_attn.k_proj"),
-    ("v_proj", "self_attn.v_proj"),
-    ("q_norm", "self_attn.q_norm"),
-    ("k_norm", "self_attn.k_norm"),
-    ("o_proj", "self_attn.o_proj"),
-    ("mlp_norm", "post_attention_layernorm"),
-    ("gate_proj", "mlp.gate_proj"),
-    ("up_proj", "mlp.up_proj"),
-    ("down_proj", "mlp.down_proj"),
+pub(super) const IN_LAYER: Table = &[
+    ("attn_norm", at("input_layernorm")),
+    ("q_proj", at("self_attn.q_proj")),
+    ("k_proj", at("self_attn.k_proj")),
+    ("v_proj", at("self_attn.v_proj")),
+    ("q_norm", at("self_attn.q_norm")),
+    ("k_norm", at("self_attn.k_norm")),
+    ("o_proj", at("self_attn.o_proj")),
+    ("mlp_norm", at("post_attention_layernorm")),
+    ("gate_proj", at("mlp.gate_proj")),
+    ("up_proj", at("mlp.up_proj")),
+    ("down_proj", at("mlp.down_proj")),
 ];
 
 /// Inside a layer, in GGUF files.
-pub(super) const GGUF_IN_LAYER: &[(&str, &str)] = &[
-    ("attn_norm", "attn_norm"),
-    ("q_proj", "attn_q"),
-    ("k_proj", "attn_k"),
-    ("v_proj", "attn_v"),
-    ("q_norm", "attn_q_norm"),
-    ("k_norm", "attn_k_norm"),
-    ("o_proj", "attn_output"),
-    ("mlp_norm", "ffn_norm"),
-    ("gate_proj", "ffn_gate"),
-    ("up_proj", "ffn_up"),
-    ("down_proj", "ffn_down"),
+pub(super) const GGUF_IN_LAYER: Table = &[
+    ("attn_norm", at("attn_norm")),
+    ("q_proj", at("attn_q")),
+    ("k_proj", at("attn_k")),
+    ("v_proj", at("attn_v")),
+    ("q_norm", at("attn_q_norm")),
+    ("k_norm", at("attn_k_norm")),
+    ("o_proj", at("attn_output")),
+    ("mlp_norm", at("ffn_norm")),
+    ("gate_proj", at("ffn_gate")),
+    ("up_proj", at("ffn_up")),
+    ("down_proj", at("ffn_down")),
 ];
 
 /// Buffers that old releases saved and everyone computes.
@@ -57,9 +57,7 @@ fn from_config(
     checkpoint: &dyn Checkpoint,
 ) -> Result<Mapping, QuantizeError> {
     let config = &folder.config;
-    let mut decoder = Decoder::from_config(config, checkpoint, &LLAMA_DEFAULTS, |head_dim| {
-        rope::from_config(config, LLAMA_DEFAULTS.rope_theta, head_dim, "full_attention")
-    })?;
+    let mut decoder = Decoder::from_config(config, checkpoint, &LLAMA_DEFAULTS)?;
     decoder.qkv_bias = config.flag_or("attention_bias", false)?;
     decoder.output_bias = decoder.qkv_bias;
     decoder.mlp_bias = config.flag_or("mlp_bias", false)?;
@@ -72,52 +70,62 @@ pub(super) fn mapping(
     decoder: &Decoder,
     checkpoint: &dyn Checkpoint,
 ) -> Mapping {
-    Mapping {
-        family,
-        spec: decoder.spec(),
-        names: Names {
-            prefix: find_prefix(checkpoint, &["model.", ""], "embed_tokens.weight"),
-            layers: "layers.",
-            in_layer: IN_LAYER,
-            outside: OUTSIDE,
-            former_endings: &[],
-        },
-        transforms: Transforms::default(),
-        ignored: if decoder.tied { BUFFERS_AND_TIED_HEAD } else { BUFFERS },
-        max_tokens: None,
-    }
+    mapping_of(family, decoder, checkpoint, &[IN_LAYER])
+}
+
+/// The same with other names inside a layer.
+pub(super) fn mapping_of(
+    family: &'static str,
+    decoder: &Decoder,
+    checkpoint: &dyn Checkpoint,
+    in_layer: &'static [Table],
+) -> Mapping {
+    let names = Names {
+        stack: "decoder",
+        prefix: find_prefix(checkpoint, &["model.", ""], "embed_tokens.weight"),
+        layers: "layers.",
+        in_layer,
+        outside: OUTSIDE,
+        former_endings: &[],
+    };
+    let ignored = if decoder.tied { BUFFERS_AND_TIED_HEAD } else { BUFFERS };
+    Mapping { ignored, ..decoder.mapping(family, names) }
 }
 
 fn from_gguf(fields: &Fields<'_>, checkpoint: &dyn Checkpoint) -> Result<Mapping, QuantizeError> {
-    let mut decoder = Decoder::from_gguf(fields, checkpoint, Activation::Silu, |head_dim| {
-        rope::from_gguf(fields, checkpoint, LLAMA_DEFAULTS.rope_theta, head_dim)
-    })?;
-    let window = fields.opt_size("attention.sliding_window")?;
-    decoder.slide_all(window);
-    let mut mapping = gguf_mapping(FAMILY.name, &decoder, GGUF_IN_LAYER);
+    let mut decoder = Decoder::from_gguf(fields, checkpoint, &LLAMA_DEFAULTS)?;
+    decoder.slide_all(gguf_window(fields)?);
+    // Mixtral's files are called as Llama's.
+    decoder.experts = experts::from_gguf(fields, &decoder, true)?;
+    let mut mapping = gguf_mapping(FAMILY.name, &decoder, &[GGUF_IN_LAYER, experts::GGUF_IN_LAYER]);
     mapping.transforms.adjacent_rope_rows = true;
     Ok(mapping)
+}
+
+/// The window of all layers; writers put 0 for none.
+pub(super) fn gguf_window(fields: &Fields<'_>) -> Result<Option<usize>, QuantizeError> {
+    let key = "attention.sliding_window";
+    match fields.opt_float(key) {
+        Ok(Some(0.0)) => Ok(None),
+        _ => fields.opt_size(key),
+    }
 }
 
 /// The mapping of a GGUF file.
 pub(super) fn gguf_mapping(
     family: &'static str,
     decoder: &Decoder,
-    in_layer: &'static [(&'static str, &'static str)],
+    in_layer: &'static [Table],
 ) -> Mapping {
-    Mapping {
-        family,
-        spec: decoder.spec(),
-        names: Names {
-            prefix: String::new(),
-            layers: "blk.",
-            in_layer,
-            outside: GGUF_OUTSIDE,
-            former_endings: &[],
-        },
-        transforms: Transforms::default(),
-        // Read into the spec.
-        ignored: &["rope_freqs.weight"],
-        max_tokens: None,
-    }
+    let names = Names {
+        stack: "decoder",
+        prefix: String::new(),
+        layers: "blk.",
+        in_layer,
+        outside: GGUF_OUTSIDE,
+        former_endings: &[],
+    };
+    // Read into the spec.
+    let ignored = &["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
+    Mapping { ignored, ..decoder.mapping(family, names) }
 }

@@ -3,16 +3,15 @@
 use kinglet_formats::checkpoint::Checkpoint;
 
 use super::decoder::{Decoder, Defaults, LLAMA_DEFAULTS, sliding_layers};
-use super::{Family, FolderConfig, Mapping, llama, rope};
+use super::{Family, FolderConfig, Mapping, llama};
 use crate::QuantizeError;
-use crate::fields::Fields;
 
 pub(super) const FAMILY: Family = Family {
     name: "mistral",
-    architectures: &["MistralForCausalLM"],
-    gguf: "",
+    architectures: &["MistralForCausalLM", "MistralModel"],
+    model_type: "mistral",
+    gguf: None,
     from_config,
-    from_gguf,
 };
 
 const DEFAULTS: Defaults =
@@ -23,9 +22,7 @@ fn from_config(
     checkpoint: &dyn Checkpoint,
 ) -> Result<Mapping, QuantizeError> {
     let config = &folder.config;
-    let mut decoder = Decoder::from_config(config, checkpoint, &DEFAULTS, |head_dim| {
-        rope::from_config(config, DEFAULTS.rope_theta, head_dim, "full_attention")
-    })?;
+    let mut decoder = Decoder::from_config(config, checkpoint, &DEFAULTS)?;
     // An explicit null means full attention; silence means the window of the first release.
     let window = match config.opt_size("sliding_window")? {
         None if !config.mentions("sliding_window") => Some(4096),
@@ -39,8 +36,4 @@ fn from_config(
         }
     }
     Ok(llama::mapping(FAMILY.name, &decoder, checkpoint))
-}
-
-fn from_gguf(fields: &Fields<'_>, checkpoint: &dyn Checkpoint) -> Result<Mapping, QuantizeError> {
-    (llama::FAMILY.from_gguf)(fields, checkpoint)
 }

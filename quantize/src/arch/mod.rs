@@ -5,23 +5,105 @@
 //! functions that read a Hugging Face configuration and GGUF metadata into the same description.
 
 mod activation;
+mod albert;
+mod bart;
 mod bert;
+mod cohere;
+mod deberta;
 mod decoder;
+mod distilbert;
+mod electra;
+mod encoder;
+mod experts;
+mod gemma;
 mod gemma3;
+mod gguf_head;
+mod gpt2;
+mod granite;
+mod jina;
 mod llama;
+mod marian;
 mod mistral;
+mod mixtral;
+mod modernbert;
+mod mpnet;
+mod neox;
+mod nomic;
+mod olmo;
+mod phi;
+mod phi3;
 mod qwen;
+mod qwen_moe;
+mod roberta;
 mod rope;
+mod sentence;
+mod smollm3;
+mod stablelm;
+mod starcoder2;
+mod t5;
+mod task;
+mod vit;
+mod whisper;
 
 use kinglet_formats::checkpoint::Checkpoint;
-use kinglet_formats::spec::ModelSpec;
+use kinglet_formats::spec::{ModelSpec, TensorSpec};
 
 use crate::QuantizeError;
+use crate::derived::PositionProducts;
 use crate::fields::Fields;
+use crate::take::Origin;
+
+pub(crate) use gguf_head::gguf_labels;
+pub(crate) use task::labels;
 
 /// All families, in the order in which messages list them.
-const FAMILIES: [&Family; 6] =
-    [&llama::FAMILY, &mistral::FAMILY, &qwen::QWEN2, &qwen::QWEN3, &gemma3::FAMILY, &bert::FAMILY];
+const FAMILIES: &[&Family] = &[
+    &llama::FAMILY,
+    &mistral::FAMILY,
+    &mixtral::FAMILY,
+    &qwen::QWEN2,
+    &qwen::QWEN3,
+    &qwen_moe::QWEN2_MOE,
+    &qwen_moe::QWEN3_MOE,
+    &phi3::FAMILY,
+    &phi::FAMILY,
+    &gemma::GEMMA,
+    &gemma::GEMMA2,
+    &gemma3::FAMILY,
+    &gemma3::EMBEDDING,
+    &smollm3::FAMILY,
+    &granite::GRANITE,
+    &granite::GRANITE_MOE,
+    &starcoder2::FAMILY,
+    &neox::FAMILY,
+    &stablelm::FAMILY,
+    &cohere::COHERE,
+    &cohere::COHERE2,
+    &gpt2::FAMILY,
+    &olmo::OLMO2,
+    &olmo::OLMOE,
+    &bert::FAMILY,
+    &roberta::ROBERTA,
+    &roberta::XLM_ROBERTA,
+    &roberta::CAMEMBERT,
+    &distilbert::FAMILY,
+    &mpnet::FAMILY,
+    &modernbert::FAMILY,
+    &nomic::FAMILY,
+    &jina::FAMILY,
+    &electra::FAMILY,
+    &deberta::FAMILY,
+    &albert::FAMILY,
+    &t5::FAMILY,
+    &bart::BART,
+    &bart::MBART,
+    &bart::M2M100,
+    &bart::MARIAN,
+    &bart::PEGASUS,
+    &marian::FAMILY,
+    &vit::FAMILY,
+    &whisper::FAMILY,
+];
 
 /// A family of checkpoints.
 pub(crate) struct Family {
@@ -29,14 +111,18 @@ pub(crate) struct Family {
     pub(crate) name: &'static str,
     /// Values of `architectures` in `config.json`.
     pub(crate) architectures: &'static [&'static str],
-    /// Value of `general.architecture` in GGUF files; empty where those use another family's.
-    pub(crate) gguf: &'static str,
+    /// Value of `model_type`, which counts where there are no `architectures`.
+    pub(crate) model_type: &'static str,
     /// Reads a Hugging Face folder.
     pub(crate) from_config:
         fn(&FolderConfig<'_>, &dyn Checkpoint) -> Result<Mapping, QuantizeError>,
-    /// Reads GGUF metadata.
-    pub(crate) from_gguf: fn(&Fields<'_>, &dyn Checkpoint) -> Result<Mapping, QuantizeError>,
+    /// Value of `general.architecture` in GGUF files, and what reads their metadata; `None` where
+    /// those use another family's, or there are none.
+    pub(crate) gguf: Option<(&'static str, FromGguf)>,
 }
+
+/// Reads GGUF metadata.
+pub(crate) type FromGguf = fn(&Fields<'_>, &dyn Checkpoint) -> Result<Mapping, QuantizeError>;
 
 /// The configuration files of a Hugging Face folder.
 pub(crate) struct FolderConfig<'a> {
@@ -54,6 +140,8 @@ pub(crate) struct SentenceConfig<'a> {
     pub(crate) modules: Vec<&'a str>,
     /// `1_Pooling/config.json`.
     pub(crate) pooling: Fields<'a>,
+    /// `2_Dense/config.json` and those of further dense modules, in their order.
+    pub(crate) dense: Vec<Fields<'a>>,
 }
 
 /// What a family makes of a checkpoint.
@@ -62,8 +150,8 @@ pub(crate) struct Mapping {
     pub(crate) family: &'static str,
     /// The network.
     pub(crate) spec: ModelSpec,
-    /// Where its tensors are.
-    pub(crate) names: Names,
+    /// Where its tensors are, for each stack; heads are found with the last one's.
+    pub(crate) names: Vec<Names>,
     /// What happens to them on the way.
     pub(crate) transforms: Transforms,
     /// Patterns of tensors that may be left over: buffers that follow from the configuration,
@@ -73,41 +161,60 @@ pub(crate) struct Mapping {
     pub(crate) max_tokens: Option<usize>,
 }
 
-/// Where a checkpoint keeps the canonical tensors.
+/// Modules and where a checkpoint keeps them.
+pub(crate) type Table = &'static [(&'static str, Origin)];
+
+/// Where a checkpoint keeps the canonical tensors of a stack.
 pub(crate) struct Names {
+    /// The stack.
+    pub(crate) stack: &'static str,
     /// Before every name: `model.`, `bert.`, nothing.
     pub(crate) prefix: String,
     /// Before a layer's number, after `prefix`: `layers.`, `blk.`.
     pub(crate) layers: &'static str,
-    /// Canonical module -> the checkpoint's, inside a layer.
-    pub(crate) in_layer: &'static [(&'static str, &'static str)],
-    /// Canonical module -> the checkpoint's, outside the layers. A leading `/` means that the
-    /// prefix is not put before it.
-    pub(crate) outside: &'static [(&'static str, &'static str)],
+    /// Canonical module -> the checkpoint's, inside a layer: what a family spells in its own way
+    /// comes before what it shares with others. A table may have several places for a module, of
+    /// which the first one counts that a checkpoint has. Modules that a network lacks are not looked
+    /// for.
+    pub(crate) in_layer: &'static [Table],
+    /// Canonical module -> the checkpoint's, outside the layers.
+    pub(crate) outside: Table,
     /// Endings under which old checkpoints keep tensors: (now, then).
     pub(crate) former_endings: &'static [(&'static str, &'static str)],
 }
 
 impl Names {
+    /// Where the module of a canonical tensor may be, best first: what the first table that has it
+    /// says.
+    pub(crate) fn places(&self, tensor: &TensorSpec) -> Vec<Origin> {
+        let tables = if tensor.layer.is_some() { self.in_layer } else { &[self.outside][..] };
+        let of = |table: &Table| -> Vec<Origin> {
+            let own = table.iter().filter(|(module, _)| *module == tensor.module);
+            own.map(|(_, from)| *from).collect()
+        };
+        tables.iter().map(of).find(|places| !places.is_empty()).unwrap_or_default()
+    }
+
     /// The checkpoint's name of a canonical tensor.
-    pub(crate) fn source(&self, layer: Option<usize>, module: &str, part: &str) -> Option<String> {
-        let table = if layer.is_some() { self.in_layer } else { self.outside };
-        let (_, theirs) = table.iter().find(|(ours, _)| *ours == module)?;
-        Some(match (layer, theirs.strip_prefix('/')) {
-            (Some(i), _) => format!("{}{}{i}.{theirs}.{part}", self.prefix, self.layers),
-            (None, Some(absolute)) => format!("{absolute}.{part}"),
-            (None, None) => format!("{}{theirs}.{part}", self.prefix),
-        })
+    pub(crate) fn stored(&self, from: &Origin, tensor: &TensorSpec) -> String {
+        let name = match (tensor.layer, from.name.strip_prefix('/')) {
+            (Some(i), _) => format!("{}{}{i}.{}", self.prefix, self.layers, from.name),
+            (None, Some(absolute)) => absolute.to_owned(),
+            (None, None) => format!("{}{}", self.prefix, from.name),
+        };
+        if from.bare { name } else { format!("{name}.{}", tensor.part) }
     }
 }
 
 /// Changes of values and row orders between a checkpoint and the canonical form.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Transforms {
     /// Rows of `q_proj` and `k_proj` are ordered for rotations of adjacent pairs.
     pub(crate) adjacent_rope_rows: bool,
     /// Norm weights `w` are meant as `1 + w`.
     pub(crate) norm_plus_one: bool,
+    /// A table of distances is projected once and for all.
+    pub(crate) position_products: Option<PositionProducts>,
 }
 
 /// Maps a Hugging Face folder by the architecture that `config.json` names.
@@ -116,24 +223,31 @@ pub(crate) fn map_folder(
     checkpoint: &dyn Checkpoint,
 ) -> Result<Mapping, QuantizeError> {
     let config = &folder.config;
-    let list = config.opt_list("architectures")?.ok_or_else(|| config.missing("architectures"))?;
-    let names: Vec<&str> = list.iter().filter_map(|name| name.as_str()).collect();
+    let names: Vec<&str> = match config.opt_list("architectures")? {
+        Some(list) if !list.is_empty() => list.iter().filter_map(|name| name.as_str()).collect(),
+        _ => vec![config.opt_text("model_type")?.ok_or_else(|| config.missing("architectures"))?],
+    };
+    let is = |family: &&Family, name: &&str| {
+        family.architectures.contains(name) || family.model_type == *name
+    };
     let family = FAMILIES
-        .into_iter()
-        .find(|family| names.iter().any(|name| family.architectures.contains(name)))
+        .iter()
+        .find(|family| names.iter().any(|name| is(family, name)))
         .ok_or_else(|| QuantizeError::UnsupportedArchitecture {
             file: config.file().to_owned(),
             found: names.join(", "),
-            supported: FAMILIES.map(|family| family.architectures.join(", ")).join(", "),
+            supported: FAMILIES
+                .iter()
+                .flat_map(|family| family.architectures)
+                .copied()
+                .collect::<Vec<_>>()
+                .join(", "),
         })?;
-    if config.has("quantization_config") {
-        return Err(config.unsupported(
-            "quantization_config",
-            "already quantized weights",
-            "f32, f16 and bf16 weights, or a GGUF file",
-        ));
+    let mut mapping = (family.from_config)(folder, checkpoint)?;
+    if sentence::asks_for_vectors(&mapping, folder, &names) {
+        sentence::embed(&mut mapping, folder)?;
     }
-    (family.from_config)(folder, checkpoint)
+    Ok(mapping)
 }
 
 /// Maps a GGUF file by its `general.architecture`.
@@ -143,26 +257,28 @@ pub(crate) fn map_gguf<'a>(
     checkpoint: &dyn Checkpoint,
 ) -> Result<Mapping, QuantizeError> {
     let architecture = general.text("architecture")?;
-    let family = FAMILIES
-        .into_iter()
-        .find(|family| !family.gguf.is_empty() && family.gguf == architecture)
-        .ok_or_else(|| QuantizeError::UnsupportedArchitecture {
+    let known = FAMILIES.iter().filter_map(|family| family.gguf);
+    let Some((_, from_gguf)) = known.clone().find(|(name, _)| *name == architecture) else {
+        return Err(QuantizeError::UnsupportedArchitecture {
             file: general.file().to_owned(),
             found: architecture.to_owned(),
-            supported: FAMILIES
-                .iter()
-                .map(|family| family.gguf)
-                .filter(|name| !name.is_empty())
-                .collect::<Vec<_>>()
-                .join(", "),
-        })?;
+            supported: known.map(|(name, _)| name).collect::<Vec<_>>().join(", "),
+        });
+    };
     let fields = keys(architecture);
+    let mut mapping = from_gguf(&fields, checkpoint)?;
+    gguf_head::add(&mut mapping, &fields, checkpoint)?;
+    Ok(mapping)
+}
+
+/// An error if a GGUF file has experts.
+fn refuse_experts(fields: &Fields<'_>) -> Result<(), QuantizeError> {
     for key in ["expert_count", "expert_used_count"] {
         if let Some(count) = fields.opt_float(key)?.filter(|&count| count != 0.0) {
             return Err(fields.unsupported(key, &count, "models without experts"));
         }
     }
-    (family.from_gguf)(&fields, checkpoint)
+    Ok(())
 }
 
 /// Number of layers, checked against the checkpoint: a layer has at least one tensor, so that no
@@ -207,5 +323,7 @@ fn dims_of<'a>(
     Ok(&checkpoint.tensors()[index].dims)
 }
 
+#[cfg(test)]
+mod decoder_tests;
 #[cfg(test)]
 mod tests;

@@ -1,44 +1,43 @@
 //! Qwen 2 and 3: Llama's shape with biases on q, k and v (2) or norms on q and k (3).
 
 use kinglet_formats::checkpoint::Checkpoint;
-use kinglet_formats::spec::Activation;
+use kinglet_formats::spec::QkNormScope;
 
 use super::decoder::{Decoder, Defaults, LLAMA_DEFAULTS, sliding_layers};
-use super::{Family, FolderConfig, llama, rope};
+use super::{Family, FolderConfig, llama};
 use crate::QuantizeError;
-use crate::fields::Fields;
 
 pub(super) const QWEN2: Family = Family {
     name: "qwen2",
-    architectures: &["Qwen2ForCausalLM"],
-    gguf: "qwen2",
+    architectures: &["Qwen2ForCausalLM", "Qwen2Model"],
+    model_type: "qwen2",
     from_config: |folder, checkpoint| {
         let mut decoder = read_config(folder, checkpoint, &QWEN2_DEFAULTS)?;
         decoder.qkv_bias = true;
         Ok(llama::mapping("qwen2", &decoder, checkpoint))
     },
-    from_gguf: |fields, checkpoint| {
-        let decoder = read_gguf(fields, checkpoint)?;
-        Ok(llama::gguf_mapping("qwen2", &decoder, llama::GGUF_IN_LAYER))
-    },
+    gguf: Some(("qwen2", |fields, checkpoint| {
+        let decoder = Decoder::from_gguf(fields, checkpoint, &QWEN2_DEFAULTS)?;
+        Ok(llama::gguf_mapping("qwen2", &decoder, &[llama::GGUF_IN_LAYER]))
+    })),
 };
 
 pub(super) const QWEN3: Family = Family {
     name: "qwen3",
-    architectures: &["Qwen3ForCausalLM"],
-    gguf: "qwen3",
+    architectures: &["Qwen3ForCausalLM", "Qwen3Model"],
+    model_type: "qwen3",
     from_config: |folder, checkpoint| {
         let mut decoder = read_config(folder, checkpoint, &QWEN3_DEFAULTS)?;
         decoder.qkv_bias = folder.config.flag_or("attention_bias", false)?;
         decoder.output_bias = decoder.qkv_bias;
-        decoder.qk_norm = true;
+        decoder.qk_norm = Some(QkNormScope::Head);
         Ok(llama::mapping("qwen3", &decoder, checkpoint))
     },
-    from_gguf: |fields, checkpoint| {
-        let mut decoder = read_gguf(fields, checkpoint)?;
-        decoder.qk_norm = true;
-        Ok(llama::gguf_mapping("qwen3", &decoder, llama::GGUF_IN_LAYER))
-    },
+    gguf: Some(("qwen3", |fields, checkpoint| {
+        let mut decoder = Decoder::from_gguf(fields, checkpoint, &QWEN3_DEFAULTS)?;
+        decoder.qk_norm = Some(QkNormScope::Head);
+        Ok(llama::gguf_mapping("qwen3", &decoder, &[llama::GGUF_IN_LAYER]))
+    })),
 };
 
 const QWEN2_DEFAULTS: Defaults =
@@ -51,9 +50,7 @@ fn read_config(
     defaults: &Defaults,
 ) -> Result<Decoder, QuantizeError> {
     let config = &folder.config;
-    let mut decoder = Decoder::from_config(config, checkpoint, defaults, |head_dim| {
-        rope::from_config(config, defaults.rope_theta, head_dim, "full_attention")
-    })?;
+    let mut decoder = Decoder::from_config(config, checkpoint, defaults)?;
     if config.flag_or("use_sliding_window", false)? {
         let window = config.size_or("sliding_window", 4096)?;
         // The first `max_window_layers` layers see everything, which may be none or all of them.
@@ -65,10 +62,4 @@ fn read_config(
         }
     }
     Ok(decoder)
-}
-
-fn read_gguf(fields: &Fields<'_>, checkpoint: &dyn Checkpoint) -> Result<Decoder, QuantizeError> {
-    Decoder::from_gguf(fields, checkpoint, Activation::Silu, |head_dim| {
-        rope::from_gguf(fields, checkpoint, LLAMA_DEFAULTS.rope_theta, head_dim)
-    })
 }

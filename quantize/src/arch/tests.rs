@@ -2,12 +2,14 @@
 
 use kinglet_formats::checkpoint::{Checkpoint, CheckpointError, DType, TensorInfo};
 use kinglet_formats::spec::{
-    AbsolutePositions, Activation, Attention, Head, Input, Layer, ModelSpec, NormKind,
-    NormPlacement, Pooling, Position, Rope, RopeScaling, Topology,
+    AbsolutePositions, Activation, Attention, Block, Head, Input, Layer, MixerKind, Mlp, ModelSpec,
+    NormKind, Pooling, Position, Rope, RopeScaling, TokenInput,
 };
 use serde_json::{Map, Value, json};
 
 use super::*;
+
+mod encoders;
 
 /// Tensors with names and dims, without values.
 struct Shapes(Vec<TensorInfo>);
@@ -45,7 +47,7 @@ fn object(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
-fn folder(config: Value) -> Result<ModelSpec, QuantizeError> {
+pub(super) fn folder(config: Value) -> Result<ModelSpec, QuantizeError> {
     let map = object(config);
     let folder = FolderConfig {
         config: Fields::json("config.json", &map),
@@ -65,8 +67,33 @@ fn gguf(keys: Value, tensors: &[(&str, &[usize])]) -> Result<ModelSpec, Quantize
     Ok(spec)
 }
 
-fn layer(spec: &ModelSpec, i: usize) -> &Layer {
-    &spec.stacks[0].layers[i]
+/// A layer of two blocks.
+#[derive(Clone)]
+struct Parts {
+    block: Block,
+    attention: Attention,
+    mlp: Mlp,
+}
+
+fn parts(layer: &Layer) -> Parts {
+    let [block, second] = &layer.blocks[..] else { panic!("{layer:?}") };
+    let (MixerKind::Attention(attention), MixerKind::Mlp(mlp)) =
+        (&block.mixers[0].kind, &second.mixers[0].kind)
+    else {
+        panic!("{layer:?}")
+    };
+    Parts { block: block.clone(), attention: attention.clone(), mlp: mlp.clone() }
+}
+
+fn layer(spec: &ModelSpec, i: usize) -> Parts {
+    parts(&spec.stacks[0].layers[i])
+}
+
+fn tokens(spec: &ModelSpec) -> &TokenInput {
+    match &spec.stacks[0].input {
+        Input::Tokens(tokens) => tokens,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn rope(attention: &Attention) -> &Rope {
@@ -81,7 +108,7 @@ fn heads(attention: &Attention) -> (usize, usize, usize) {
 }
 
 fn tied(spec: &ModelSpec) -> bool {
-    matches!(spec.heads[..], [Head::LanguageModel { tied: true, bias: false, soft_cap: None }])
+    spec.heads == [Head::language_model(true)]
 }
 
 #[test]
@@ -95,16 +122,17 @@ fn smollm2_135m() {
         "vocab_size": 49152
     }))
     .unwrap();
-    assert_eq!(spec.topology, Topology::Decoder);
+    assert!(spec.stacks[0].is_causal());
     assert_eq!((spec.context_length, spec.stacks[0].layers.len()), (8192, 30));
     assert!(tied(&spec));
     let layer = layer(&spec, 29);
     assert_eq!(heads(&layer.attention), (9, 3, 64));
     assert_eq!(layer.attention.scale, 0.125);
-    assert!(layer.attention.causal && !layer.attention.qkv_bias);
+    assert!(layer.attention.causal && !layer.attention.q_bias);
     assert_eq!((rope(&layer.attention).theta, rope(&layer.attention).dims), (100_000.0, 64));
-    assert_eq!(layer.norm_placement, NormPlacement::Pre);
-    assert_eq!((layer.norm.kind, layer.norm.eps), (NormKind::Rms, 1e-5));
+    assert!(layer.block.post.is_none() && layer.block.after.is_none());
+    let norm = layer.block.pre.unwrap();
+    assert_eq!((norm.kind, norm.eps), (NormKind::Rms, 1e-5));
     assert_eq!((layer.mlp.activation, layer.mlp.gated), (Activation::Silu, true));
 }
 
@@ -175,14 +203,14 @@ fn qwen_2_5_and_3() {
     let spec = folder(config.clone()).unwrap();
     let attention = &layer(&spec, 23).attention;
     assert_eq!(heads(attention), (14, 2, 64));
-    assert!(attention.qkv_bias && !attention.output_bias && attention.qk_norm.is_none());
+    assert!(attention.q_bias && !attention.output_bias && attention.qk_norm.is_none());
     assert_eq!(attention.sliding_window, None);
 
     config["use_sliding_window"] = json!(true);
     config["sliding_window"] = json!(4096);
     let spec = folder(config.clone()).unwrap();
     let windows: Vec<_> =
-        spec.stacks[0].layers.iter().map(|l| l.attention.sliding_window).collect();
+        spec.stacks[0].layers.iter().map(|l| parts(l).attention.sliding_window).collect();
     assert_eq!((windows[20], windows[21]), (None, Some(4096)));
 
     config["architectures"] = json!(["Qwen3ForCausalLM"]);
@@ -191,14 +219,14 @@ fn qwen_2_5_and_3() {
     let spec = folder(config).unwrap();
     let attention = &layer(&spec, 0).attention;
     assert_eq!(heads(attention), (14, 2, 128));
-    assert!(!attention.qkv_bias && !attention.output_bias);
-    assert_eq!(attention.qk_norm.unwrap().eps, 1e-6);
+    assert!(!attention.q_bias && !attention.output_bias);
+    assert_eq!(attention.qk_norm.unwrap().norm.eps, 1e-6);
 }
 
 /// Layers of a Gemma that see everything.
 fn full_layers(spec: &ModelSpec) -> Vec<usize> {
     let layers = spec.stacks[0].layers.iter().enumerate();
-    layers.filter(|(_, l)| l.attention.sliding_window.is_none()).map(|(i, _)| i).collect()
+    layers.filter(|(_, l)| parts(l).attention.sliding_window.is_none()).map(|(i, _)| i).collect()
 }
 
 #[test]
@@ -216,7 +244,7 @@ fn gemma_3_4b_leaves_most_keys_out() {
     }))
     .unwrap();
     assert_eq!(full_layers(&spec), [5, 11, 17, 23, 29]);
-    let Input::Tokens { vocab_size, scale, .. } = spec.stacks[0].input else { panic!() };
+    let TokenInput { vocab_size, scale, .. } = *tokens(&spec);
     assert_eq!((vocab_size, scale), (262_208, 2560f32.sqrt()));
     let (local, full) = (&layer(&spec, 0).attention, &layer(&spec, 5).attention);
     assert_eq!(heads(local), (8, 4, 256));
@@ -224,7 +252,8 @@ fn gemma_3_4b_leaves_most_keys_out() {
     assert_eq!((rope(local).theta, &rope(local).scaling), (10_000.0, &RopeScaling::None));
     let linear = RopeScaling::Linear { factor: 8.0 };
     assert_eq!((rope(full).theta, &rope(full).scaling), (1e6, &linear));
-    assert_eq!(layer(&spec, 0).norm_placement, NormPlacement::Sandwich);
+    let block = layer(&spec, 0).block;
+    assert!(block.pre.is_some() && block.post.is_some() && block.after.is_none());
     assert_eq!(layer(&spec, 0).mlp.activation, Activation::GeluTanh);
     assert!(local.qk_norm.is_some() && tied(&spec));
 }
@@ -265,21 +294,19 @@ fn minilm() {
         "position_embedding_type": "absolute", "type_vocab_size": 2, "vocab_size": 30522
     });
     let spec = folder(config.clone()).unwrap();
-    assert_eq!(spec.topology, Topology::Encoder);
-    let Input::Tokens { vocab_size, positions, n_segments, norm, .. } = spec.stacks[0].input else {
-        panic!()
-    };
+    assert!(!spec.stacks[0].is_causal());
+    let TokenInput { vocab_size, positions, n_segments, norm, .. } = *tokens(&spec);
     assert_eq!((vocab_size, n_segments), (30522, 2));
     assert_eq!(positions, AbsolutePositions::Learned { max_positions: 512, offset: 0 });
     assert!(norm.is_some_and(|n| n.bias && n.kind == NormKind::Layer && n.eps == 1e-12));
     let layer = layer(&spec, 5);
     assert_eq!(heads(&layer.attention), (12, 12, 32));
-    assert!(!layer.attention.causal && layer.attention.qkv_bias && layer.attention.output_bias);
+    assert!(!layer.attention.causal && layer.attention.q_bias && layer.attention.output_bias);
     assert_eq!(layer.attention.position, Position::None);
-    assert_eq!(layer.norm_placement, NormPlacement::Post);
+    assert!(layer.block.pre.is_none() && layer.block.after.is_some());
     assert_eq!((layer.mlp.activation, layer.mlp.gated), (Activation::Gelu, false));
     // A plain encoder becomes what sentence-transformers makes of it.
-    assert_eq!(spec.heads, [Head::Embedding { pooling: Pooling::Mean, normalize: false }]);
+    assert_eq!(spec.heads, [Head::embedding(Pooling::Mean, false)]);
 
     config["is_decoder"] = json!(true);
     assert!(folder(config).unwrap_err().to_string().contains("is_decoder"));
@@ -297,6 +324,7 @@ fn head(modules: &[&'static str], pooling: Value) -> Result<Head, String> {
         sentence: Some(SentenceConfig {
             modules: modules.to_vec(),
             pooling: Fields::json("1_Pooling/config.json", &pooling),
+            dense: Vec::new(),
         }),
         max_tokens: Some(256),
     };
@@ -310,28 +338,28 @@ fn pooling_configurations() {
     let full = ["Transformer", "Pooling", "Normalize"];
     let mean = json!({"word_embedding_dimension": 384, "pooling_mode_mean_tokens": true,
                       "pooling_mode_cls_token": false});
-    let expected = Head::Embedding { pooling: Pooling::Mean, normalize: true };
+    let expected = Head::embedding(Pooling::Mean, true);
     assert_eq!(head(&full, mean.clone()), Ok(expected));
     let cls = json!({"pooling_mode_cls_token": true});
-    let expected = Head::Embedding { pooling: Pooling::Cls, normalize: false };
+    let expected = Head::embedding(Pooling::Cls, false);
     assert_eq!(head(&full[..2], cls.clone()), Ok(expected));
     for (mode, pooling) in [
         (json!("mean"), Pooling::Mean),
         (json!(["cls"]), Pooling::Cls),
         (json!("lasttoken"), Pooling::Last),
         (json!("max"), Pooling::Max),
+        (json!("mean_sqrt_len"), Pooling::MeanSqrtLen),
+        (json!("weightedmean"), Pooling::WeightedMean),
     ] {
         let config = json!({"embedding_dimension": 384, "pooling_mode": mode});
-        let expected = Head::Embedding { pooling, normalize: true };
+        let expected = Head::embedding(pooling, true);
         assert_eq!(head(&full, config), Ok(expected));
     }
     for (modules, pooling, part) in [
         (&full[..], json!({"pooling_mode": ["cls", "mean"]}), "cls, mean"),
-        (&full[..], json!({"pooling_mode": "weightedmean"}), "weightedmean"),
         (&full[..], json!({"pooling_mode": "mean", "embedding_dimension": 32}), "32"),
         (&full[..1], mean.clone(), "modules.json"),
         (&["Transformer", "Pooling", "Dense"][..], mean, "Dense"),
-        (&full[..], json!({"pooling_mode_mean_sqrt_len_tokens": true}), "mean_sqrt_len"),
         (
             &full[..],
             json!({"pooling_mode_cls_token": true, "pooling_mode_max_tokens": true}),
@@ -358,18 +386,44 @@ fn rope_scaling_of_folders() {
     assert_eq!(scaled(json!({"type": "linear", "factor": 2.0})), linear);
     assert_eq!(scaled(json!({"rope_type": "default"})), Ok(RopeScaling::None));
     assert_eq!(scaled(json!({"type": "dynamic", "factor": 2.0})), Ok(RopeScaling::None));
-    let yarn = RopeScaling::Yarn {
+    let yarn = |attention_factor, truncate| RopeScaling::Yarn {
         factor: 4.0,
         original_context_length: 8192,
         beta_fast: 32.0,
         beta_slow: 1.0,
-        attention_factor: 0.1 * 4f32.ln() + 1.0,
+        attention_factor,
+        truncate,
     };
-    let keys = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192});
-    assert_eq!(scaled(keys), Ok(yarn));
+    let mscale = |weight: f32| 0.1 * weight * 4f32.ln() + 1.0;
+    for (more, expected) in [
+        (json!({}), yarn(mscale(1.0), true)),
+        (json!({"mscale": 0.7}), yarn(mscale(1.0), true)),
+        (json!({"mscale": 0.7, "mscale_all_dim": 0.5}), yarn(mscale(0.7) / mscale(0.5), true)),
+        (json!({"attention_factor": 1.5, "truncate": false}), yarn(1.5, false)),
+    ] {
+        let mut keys =
+            json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192});
+        keys.as_object_mut().unwrap().extend(object(more));
+        assert_eq!(scaled(keys), Ok(expected));
+    }
+    let (short, long) = (vec![1.0; 64], vec![2.0; 64]);
+    let lists = json!({
+        "type": "su", "short_factor": short, "long_factor": long,
+        "original_max_position_embeddings": 4096,
+    });
+    // From 4096 to the configuration's 32768.
+    let attention_factor = (1.0 + 8f32.ln() / 4096f32.ln()).sqrt();
+    let original_context_length = 4096;
+    let long_rope =
+        RopeScaling::LongRope { short, long, original_context_length, attention_factor };
+    assert_eq!(scaled(lists), Ok(long_rope));
     for (scaling, part) in [
-        (json!({"type": "longrope", "factor": 2.0}), "rope_scaling.type = longrope"),
-        (json!({"type": "yarn", "factor": 2.0, "mscale": 0.7}), "rope_scaling.mscale"),
+        (json!({"type": "longrope", "factor": 2.0}), "rope_scaling.short_factor"),
+        (
+            json!({"type": "longrope", "short_factor": [1, 1], "long_factor": vec![1; 64]}),
+            "rope_scaling.short_factor` is 2 numbers",
+        ),
+        (json!({"type": "ntk", "factor": 2.0}), "rope_scaling.type = ntk"),
         (json!({"type": "linear"}), "rope_scaling.factor"),
         (json!({"type": "linear", "factor": 0.0}), "rope_scaling.factor"),
         (json!("linear"), "rope_scaling"),
@@ -380,6 +434,9 @@ fn rope_scaling_of_folders() {
     let mut config = mistral_7b();
     config["partial_rotary_factor"] = json!(0.5);
     assert!(folder(config).unwrap_err().to_string().contains("partial_rotary_factor"));
+    let mut config = mistral_7b();
+    config["head_dim"] = json!(1 << 30);
+    assert!(folder(config).unwrap_err().to_string().contains("`head_dim` is 1073741824"));
 }
 
 #[test]

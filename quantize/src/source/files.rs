@@ -5,9 +5,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use kinglet_formats::checkpoint::{self, Checkpoint, CheckpointError};
-use kinglet_formats::map::{Bytes, open_regular};
+use kinglet_formats::map::{Bytes, folder_of, open_regular};
 
 use crate::QuantizeError;
+
+/// Most entries of a folder that are looked at.
+const MAX_ENTRIES: usize = 1000;
 
 /// Where the files of a checkpoint lie.
 pub(super) enum Files {
@@ -20,10 +23,7 @@ pub(super) enum Files {
 impl Files {
     /// The folder of a file.
     pub(super) fn beside(file: &Path) -> Self {
-        Self::Folder(match file.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        })
+        Self::Folder(folder_of(file).to_owned())
     }
 
     /// The folder; in memory, its name.
@@ -42,11 +42,36 @@ impl Files {
         }
     }
 
+    /// The names of all files, in order.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = match self {
+            Self::Folder(folder) => std::fs::read_dir(folder)
+                .into_iter()
+                .flatten()
+                .take(MAX_ENTRIES)
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+                .collect(),
+            Self::Memory { files, .. } => {
+                files.iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect()
+            }
+        };
+        names.sort();
+        names
+    }
+
     /// Whether there is something of this name.
     pub(super) fn contains(&self, file: &str) -> bool {
         match self {
             Self::Folder(folder) => folder.join(file).is_file(),
             Self::Memory { .. } => self.held(Path::new(file)).is_some(),
+        }
+    }
+
+    /// Whether there is a file at `path`, as inputs are named.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        match self {
+            Self::Folder(_) => path.is_file(),
+            Self::Memory { .. } => self.held(path).is_some(),
         }
     }
 

@@ -3,35 +3,28 @@
 use std::path::{Path, PathBuf};
 
 use kinglet_formats::checkpoint::{self, Checkpoint};
-use kinglet_formats::kinglet::{General, Generation};
-use serde::Deserialize;
+use kinglet_formats::kinglet::{General, Generation, Prompt, Speech};
 use serde_json::{Map, Value};
 
 use super::files::Files;
-use super::{Defaults, file_name, tokens};
+use super::parts::{MAX_CONFIG, Reader, weight_files};
+use super::place::{CONFIG, Modules};
+use super::tokenizer::{self, FolderTokenizer, TOKENIZER_CONFIG};
+use super::{
+    Defaults, Prompts, adapter, ct2, file_name, joined, onnx, packed, place, renamed, text,
+    text_to_text, tokens,
+};
 use crate::QuantizeError;
 use crate::arch::{self, FolderConfig, Mapping, SentenceConfig};
 use crate::fields::Fields;
-use crate::tokenizer::{RoleNames, compile_json};
+use crate::speech;
 
-/// Largest configuration file that is read.
-const MAX_CONFIG: u64 = 16 << 20;
-/// Largest `tokenizer.json` that is read.
-const MAX_TOKENIZER: u64 = 256 << 20;
-
-/// Weights in one file, in the order in which they are looked for.
-pub(super) const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
-
-const CONFIG: &str = "config.json";
-const TOKENIZER: &str = "tokenizer.json";
-const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const GENERATION_CONFIG: &str = "generation_config.json";
-const MODULES: &str = "modules.json";
-const POOLING: &str = "1_Pooling/config.json";
 const SENTENCE: &str = "sentence_bert_config.json";
 const PROMPTS: &str = "config_sentence_transformers.json";
-const TEMPLATE: &str = "chat_template.jinja";
-const TEMPLATE_JSON: &str = "chat_template.json";
+
+/// What tools wrote beside GPTQ's and AWQ's weights before `quantization_config`.
+const PACKED: [&str; 2] = ["quantize_config.json", "quant_config.json"];
 
 type Object = Map<String, Value>;
 
@@ -42,8 +35,11 @@ pub(super) struct Folder {
     config: Object,
     generation: Option<Object>,
     tokenizer_config: Option<Object>,
-    modules: Option<Value>,
+    vocabulary: Option<tokenizer::Kind>,
+    modules: Option<Modules>,
     pooling: Option<Object>,
+    /// Of the dense layers behind the pooling, each with the name of its file.
+    dense: Vec<(String, Object)>,
     sentence: Option<Object>,
     prompts: Option<Object>,
     chat_template: Option<String>,
@@ -51,40 +47,97 @@ pub(super) struct Folder {
 
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self, QuantizeError> {
-        let files = Files::Folder(path.to_owned());
-        require(&files, CONFIG, "it describes the model")?;
-        let weights = weight_files(&files)?;
-        let checkpoint = checkpoint::open_folder(path)?;
-        Self::with_weights(files, checkpoint, weights)
+        let path = place::resolved(path);
+        if let Some(files) = onnx::above(&path)
+            && let Some(first) = onnx::first(&|name| path.join(name).is_file())
+        {
+            return Self::of_onnx(files, &path.join(first));
+        }
+        let files = Files::Folder(path.clone());
+        let modules = Modules::read(&files, MAX_CONFIG)?;
+        let root = modules.as_ref().map_or("", Modules::transformer);
+        require(&files, root, "it describes the model")?;
+        let weights = weight_files(&files, root)?;
+        if weights.is_empty()
+            && let Some(error) = adapter::in_folder(&files)
+        {
+            return Err(error);
+        }
+        let folder = path.join(root);
+        if weights.is_empty()
+            && let Some(first) = onnx::first(&|name| folder.join(name).is_file())
+        {
+            return Self::of_onnx(files, &folder.join(first));
+        }
+        let checkpoint = match weights.as_slice() {
+            [file] => checkpoint::open_file(file)?,
+            _ => checkpoint::open_folder(&folder)?,
+        };
+        adapter::among_weights(&folder, checkpoint.as_ref())?;
+        Self::with_weights(files, modules, checkpoint, weights)
     }
 
     /// The files beside a weight file, with that file's weights.
     pub(super) fn of_file(files: Files, file: &Path) -> Result<Self, QuantizeError> {
-        require(&files, CONFIG, "it describes the model whose weights are in the file")?;
+        let modules = Modules::read(&files, MAX_CONFIG)?;
+        let root = modules.as_ref().map_or("", Modules::transformer);
+        require(&files, root, "it describes the model whose weights are in the file")?;
         let checkpoint = files.weights(file)?;
-        Self::with_weights(files, checkpoint, vec![file.to_owned()])
+        adapter::among_weights(file, checkpoint.as_ref())?;
+        Self::with_weights(files, modules, checkpoint, vec![file.to_owned()])
+    }
+
+    /// An ONNX file, with what lies beside it or in the folder above.
+    pub(super) fn of_onnx(files: Files, file: &Path) -> Result<Self, QuantizeError> {
+        let modules = Modules::read(&files, MAX_CONFIG)?;
+        let root = modules.as_ref().map_or("", Modules::transformer);
+        require(&files, root, "it describes the model whose weights are in the file")?;
+        let (checkpoint, weights) = onnx::open(&files, file)?;
+        Self::with_weights(files, modules, checkpoint, weights)
     }
 
     fn with_weights(
         files: Files,
+        modules: Option<Modules>,
         checkpoint: Box<dyn Checkpoint>,
         weights: Vec<PathBuf>,
     ) -> Result<Self, QuantizeError> {
-        let mut reader = Reader { files: &files, read: weights };
-        let Some(config) = reader.json::<Object>(CONFIG)? else {
+        let root = modules.as_ref().map_or("", Modules::transformer);
+        let mut reader = Reader { files: &files, root, read: weights };
+        let Some(mut config) = reader.json::<Object>(CONFIG)? else {
             return Err(missing(&files, CONFIG, "it describes the model"));
         };
         let generation = reader.json(GENERATION_CONFIG)?;
         let tokenizer_config = reader.json(TOKENIZER_CONFIG)?;
-        let modules: Option<Value> = reader.json(MODULES)?;
-        let (pooling, sentence, prompts) = match modules {
-            Some(_) => (reader.json(POOLING)?, reader.json(SENTENCE)?, reader.json(PROMPTS)?),
+        let (pooling, sentence, prompts) = match &modules {
+            Some(modules) => {
+                reader.read.push(files.path(Modules::file()));
+                (
+                    reader.json_at(modules.pooling())?,
+                    reader.json(SENTENCE)?,
+                    reader.json_at(PROMPTS)?,
+                )
+            }
             None => (None, None, None),
         };
         let chat_template = reader.chat_template(tokenizer_config.as_ref())?;
-        if files.contains(TOKENIZER) {
-            reader.read.push(files.path(TOKENIZER));
+        let vocabulary = tokenizer::Kind::of(&files, root);
+        let tokenizer = vocabulary.iter().flat_map(|kind| kind.files(&files, root));
+        reader.read.extend(tokenizer.map(|name| files.path(&name)));
+        let (mut dense, mut dense_weights) = (Vec::new(), Vec::new());
+        for folder in modules.iter().flat_map(Modules::dense) {
+            let file = format!("{folder}{CONFIG}");
+            let why = "modules.json says that it describes a dense layer";
+            let config = reader.json_at(&file)?.ok_or_else(|| missing(&files, &file, why))?;
+            dense.push((file, config));
+            let weights = reader.weights_in(folder)?;
+            dense_weights.push(files.weights(&weights)?);
         }
+        let checkpoint = ct2::plain(files.place(), checkpoint, &mut config)?;
+        let checkpoint = renamed::plain(files.place(), checkpoint)?;
+        let checkpoint = packed_weights(&mut reader, &config, checkpoint)?;
+        let checkpoint =
+            joined::with_dense(&files.path(Modules::file()), checkpoint, dense_weights)?;
         Ok(Self {
             inputs: reader.read,
             files,
@@ -92,8 +145,10 @@ impl Folder {
             config,
             generation,
             tokenizer_config,
+            vocabulary,
             modules,
             pooling,
+            dense,
             sentence,
             prompts,
             chat_template,
@@ -127,66 +182,64 @@ impl Folder {
 
     fn sentence_config<'a>(
         &'a self,
-        modules: &'a Value,
+        modules: &'a Modules,
     ) -> Result<SentenceConfig<'a>, QuantizeError> {
-        let kinds = modules.as_array().map(|list| {
-            let kinds = list.iter().map(|module| module.get("type").and_then(Value::as_str));
-            // `sentence_transformers.models.Pooling`
-            kinds.map(|kind| kind.and_then(|kind| kind.rsplit('.').next()))
-        });
-        let modules = kinds.and_then(|kinds| kinds.collect::<Option<Vec<_>>>());
         let pooling = self.pooling.as_ref();
         let sentence = self.sentence.as_ref().map(|map| Fields::json(SENTENCE, map));
         if let Some(sentence) = &sentence
             && sentence.flag_or("do_lower_case", false)?
-            && !lowercases(&self.tokenizer_parts()?.normalizer)
+            && !self.vocabulary().lowercases()?
         {
             let supported = "false, or a tokenizer that turns text to lower case itself";
             return Err(sentence.unsupported("do_lower_case", "true", supported));
         }
-        self.check_prompt()?;
         Ok(SentenceConfig {
-            modules: modules.ok_or_else(|| QuantizeError::MissingKey {
-                file: MODULES.to_owned(),
+            modules: modules.kinds().ok_or_else(|| QuantizeError::MissingKey {
+                file: Modules::file().to_owned(),
                 key: "type".to_owned(),
             })?,
+            dense: self.dense.iter().map(|(file, config)| Fields::json(file, config)).collect(),
             pooling: Fields::json(
-                POOLING,
+                modules.pooling(),
                 pooling.ok_or_else(|| {
-                    missing(&self.files, POOLING, "modules.json says that it describes the pooling")
+                    let why = "modules.json says that it describes the pooling";
+                    missing(&self.files, modules.pooling(), why)
                 })?,
             ),
         })
     }
 
-    /// Vectors are of texts as they are given: a prompt that belongs before each of them is an error.
-    fn check_prompt(&self) -> Result<(), QuantizeError> {
-        let Some(map) = &self.prompts else { return Ok(()) };
+    /// What goes before texts, in the order of the file.
+    fn prompts(&self) -> Result<Prompts, QuantizeError> {
+        let Some(map) = &self.prompts else { return Ok(Prompts::default()) };
         let config = Fields::json(PROMPTS, map);
-        let Some(name) = config.opt_text("default_prompt_name")? else { return Ok(()) };
-        let prompts = config.nested("prompts")?;
-        let prompt = match &prompts {
-            Some(prompts) => prompts.opt_text(name)?,
-            None => None,
-        };
-        let Some(prompt) = prompt else {
-            return Err(config.unsupported(
-                "default_prompt_name",
-                name,
-                "a name of prompts, or null",
-            ));
-        };
-        if prompt.is_empty() {
-            return Ok(());
+        let mut list = Vec::new();
+        if let Some(prompts) = config.nested("prompts")? {
+            for name in prompts.keys() {
+                // `null` is a prompt that adds nothing.
+                let text = prompts.opt_text(name)?.unwrap_or_default().to_owned();
+                list.push(Prompt { name: name.to_owned(), text });
+            }
         }
-        let supported = format!("null, with {prompt:?} put before each text by who embeds it");
-        Err(config.unsupported("default_prompt_name", name, &supported))
+        let default = config.opt_text("default_prompt_name")?.map(str::to_owned);
+        if let Some(name) = &default
+            && !list.iter().any(|prompt| prompt.name == *name)
+        {
+            let supported = "a name of prompts, or null";
+            return Err(config.unsupported("default_prompt_name", name, supported));
+        }
+        let pooling = self.modules.as_ref().zip(self.pooling.as_ref());
+        let pooling = pooling.map(|(modules, map)| Fields::json(modules.pooling(), map));
+        let pooled = pooling.map_or(Ok(true), |pooling| pooling.flag_or("include_prompt", true))?;
+        Ok(Prompts { list, default, unpooled: !pooled })
     }
 
     /// `max_seq_length` of sentence-transformers; its newer releases write the tokenizer's
     /// `model_max_length` only, which is a number of 31 digits where there is no limit.
     fn max_tokens(&self) -> Result<Option<usize>, QuantizeError> {
         let read = |file, map: &Option<Object>, key| match map {
+            // No limit, as some write it.
+            Some(map) if map.get(key).is_some_and(|value| value == text::INFINITY) => Ok(None),
             Some(map) => Fields::json(file, map).opt_float(key),
             None => Ok(None),
         };
@@ -197,25 +250,25 @@ impl Folder {
         Ok(tokens.filter(|&tokens| tokens >= 1.0).map(|tokens| tokens as usize))
     }
 
-    pub(super) fn defaults(&self) -> Result<Defaults, QuantizeError> {
+    pub(super) fn defaults(&self, compiled: &[u8]) -> Result<Defaults, QuantizeError> {
         let config = Fields::json(CONFIG, &self.config);
         let mut sources = vec![config.clone()];
         sources.extend(config.nested("text_config")?);
         let empty = Object::new();
         let generation =
             Fields::json(GENERATION_CONFIG, self.generation.as_ref().unwrap_or(&empty));
+        // Where there is a configuration of generation, others have no say in it.
+        let search = match self.generation {
+            Some(_) => text_to_text::read(&[generation.clone(), config.clone()])?,
+            None => text_to_text::read(&sources)?,
+        };
         sources.insert(0, generation.clone());
         let (mut bos, mut eos) = (Vec::new(), Vec::new());
         for fields in &sources {
             tokens::merge(&mut bos, fields.token_ids("bos_token_id")?);
             tokens::merge(&mut eos, fields.token_ids("eos_token_id")?);
         }
-        let named = self.tokenizer_token("eos_token");
-        let added = self.tokenizer_parts()?.added_tokens;
-        let ends = added.iter().filter(|token| {
-            Some(token.content.as_str()) == named || tokens::ends_turn(&token.content)
-        });
-        tokens::merge(&mut eos, ends.map(|token| token.id));
+        tokens::merge(&mut eos, self.vocabulary().ends(compiled));
         Ok(Defaults {
             general: General {
                 // `_name_or_path` is often that of the model it was trained from.
@@ -227,48 +280,48 @@ impl Folder {
                 bos: bos.first().copied(),
                 eos,
                 temperature: match generation.flag_or("do_sample", true)? {
-                    true => generation.opt_float("temperature")?,
+                    true => generation.opt_float_within("temperature", 0.0..=1e3)?,
                     false => Some(0.0),
                 },
                 // 0 and -1 stand for "all".
                 top_k: generation.opt_float("top_k")?.filter(|&k| k >= 1.0).map(|k| k as u32),
-                top_p: generation.opt_float("top_p")?,
-                min_p: generation.opt_float("min_p")?,
-                repeat_penalty: generation.opt_float("repetition_penalty")?,
+                top_p: generation.opt_float_within("top_p", 0.0..=1.0)?,
+                min_p: generation.opt_float_within("min_p", 0.0..=1.0)?,
+                repeat_penalty: generation.opt_float_within("repetition_penalty", 1e-3..=1e3)?,
             },
             chat_template: self.chat_template.clone(),
+            // Who classifies has asked for them before.
+            labels: arch::labels(&config).unwrap_or_default(),
+            prompts: self.prompts()?,
+            text_to_text: search,
+            translation: None,
+            languages: ["source_lang", "target_lang"].map(|key| {
+                let value = self.tokenizer_config.as_ref()?.get(key)?;
+                value.as_str().map(str::to_owned)
+            }),
         })
     }
 
+    /// How the model writes speech down.
+    pub(super) fn speech(&self, compiled: &[u8]) -> Result<Speech, QuantizeError> {
+        let generation = self.generation.as_ref();
+        let generation = generation.map(|map| Fields::json(GENERATION_CONFIG, map));
+        let sources = generation.into_iter().chain([Fields::json(CONFIG, &self.config)]);
+        speech::find(compiled, &sources.collect::<Vec<_>>())
+    }
+
     pub(super) fn tokenizer(&self) -> Result<Vec<u8>, QuantizeError> {
-        let bytes = self.tokenizer_json()?;
-        let names = RoleNames {
-            bos: self.tokenizer_token("bos_token"),
-            eos: self.tokenizer_token("eos_token"),
-            pad: self.tokenizer_token("pad_token"),
-        };
-        compile_json(&bytes, &names)
-            .map_err(|source| QuantizeError::Tokenizer { file: self.files.path(TOKENIZER), source })
+        self.vocabulary().compile()
     }
 
-    fn tokenizer_json(&self) -> Result<Vec<u8>, QuantizeError> {
-        let why = "it holds the tokenizer; `AutoTokenizer.from_pretrained(…).save_pretrained(…)` writes it";
-        let bytes = self.files.read(TOKENIZER, MAX_TOKENIZER)?;
-        bytes.ok_or_else(|| missing(&self.files, TOKENIZER, why))
-    }
-
-    /// Text of a token that `tokenizer_config.json` gives a role.
-    fn tokenizer_token(&self, role: &str) -> Option<&str> {
-        match self.tokenizer_config.as_ref()?.get(role)? {
-            Value::String(text) => Some(text),
-            Value::Object(token) => token.get("content")?.as_str(),
-            _ => None,
+    fn vocabulary(&self) -> FolderTokenizer<'_> {
+        FolderTokenizer {
+            files: &self.files,
+            root: self.modules.as_ref().map_or("", Modules::transformer),
+            kind: self.vocabulary.as_ref(),
+            config: &self.config,
+            tokenizer_config: self.tokenizer_config.as_ref(),
         }
-    }
-
-    fn tokenizer_parts(&self) -> Result<TokenizerParts, QuantizeError> {
-        serde_json::from_slice(&self.tokenizer_json()?)
-            .map_err(|source| QuantizeError::Json { file: TOKENIZER.to_owned(), source })
     }
 
     /// `license:` of the model card's head.
@@ -282,121 +335,42 @@ impl Folder {
     }
 }
 
-/// The parts of `tokenizer.json` that are of interest here.
-#[derive(Deserialize)]
-struct TokenizerParts {
-    #[serde(default)]
-    added_tokens: Vec<AddedToken>,
-    #[serde(default)]
-    normalizer: Value,
-}
-
-#[derive(Deserialize)]
-struct AddedToken {
-    id: u32,
-    content: String,
-}
-
-/// Whether a normalizer of `tokenizer.json` turns text to lower case.
-fn lowercases(normalizer: &Value) -> bool {
-    match normalizer["type"].as_str() {
-        Some("Lowercase") => true,
-        Some("BertNormalizer") => normalizer["lowercase"] == true,
-        Some("Sequence") => {
-            normalizer["normalizers"].as_array().is_some_and(|list| list.iter().any(lowercases))
-        }
-        _ => false,
+/// The checkpoint with plain weights: what packs them is said in `config.json`, or in a file that
+/// older tools of GPTQ and AWQ write.
+fn packed_weights(
+    reader: &mut Reader<'_>,
+    config: &Object,
+    checkpoint: Box<dyn Checkpoint>,
+) -> Result<Box<dyn Checkpoint>, QuantizeError> {
+    if let Some(scheme) = Fields::json(CONFIG, config).nested("quantization_config")? {
+        return packed::unpacked(checkpoint, Some(&scheme));
     }
-}
-
-/// Reads files and remembers which.
-struct Reader<'a> {
-    files: &'a Files,
-    read: Vec<PathBuf>,
-}
-
-impl Reader<'_> {
-    fn json<T: for<'de> Deserialize<'de>>(
-        &mut self,
-        file: &str,
-    ) -> Result<Option<T>, QuantizeError> {
-        let Some(bytes) = self.bytes(file)? else { return Ok(None) };
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|source| QuantizeError::Json { file: file.to_owned(), source })
-    }
-
-    fn bytes(&mut self, file: &str) -> Result<Option<Vec<u8>>, QuantizeError> {
-        let bytes = self.files.read(file, MAX_CONFIG)?;
-        if bytes.is_some() {
-            self.read.push(self.files.path(file));
-        }
-        Ok(bytes)
-    }
-
-    /// The template of a file of its own, else of `tokenizer_config.json`.
-    fn chat_template(
-        &mut self,
-        tokenizer_config: Option<&Object>,
-    ) -> Result<Option<String>, QuantizeError> {
-        if let Some(bytes) = self.bytes(TEMPLATE)? {
-            let template = String::from_utf8(bytes).map_err(|_| QuantizeError::BadKey {
-                file: TEMPLATE.to_owned(),
-                key: "the whole file".to_owned(),
-                found: "not UTF-8".to_owned(),
-                expected: "text".to_owned(),
-            })?;
-            return Ok(Some(template));
-        }
-        let own: Option<Object> = self.json(TEMPLATE_JSON)?;
-        Ok([own.as_ref(), tokenizer_config].into_iter().flatten().find_map(template_in))
-    }
-}
-
-/// `chat_template`: one text, or several with names, of which `default` is taken.
-fn template_in(object: &Object) -> Option<String> {
-    match object.get("chat_template")? {
-        Value::String(template) => Some(template.clone()),
-        Value::Array(list) => {
-            let named = |name: &str| {
-                list.iter().find(|entry| entry.get("name").and_then(Value::as_str) == Some(name))
-            };
-            named("default")?.get("template")?.as_str().map(str::to_owned)
-        }
-        _ => None,
-    }
-}
-
-/// The weight files of a folder, in the order in which a reader looks for them.
-fn weight_files(files: &Files) -> Result<Vec<PathBuf>, QuantizeError> {
-    /// The one part of an index that is of interest here.
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: Map<String, Value>,
-    }
-    for stem in WEIGHTS {
-        if files.path(stem).exists() {
-            return Ok(vec![files.path(stem)]);
-        }
-        let name = format!("{stem}.index.json");
-        let mut reader = Reader { files, read: Vec::new() };
-        if let Some(index) = reader.json::<Index>(&name)? {
-            let mut parts: Vec<&str> =
-                index.weight_map.values().filter_map(Value::as_str).collect();
-            parts.sort_unstable();
-            parts.dedup();
-            reader.read.extend(parts.iter().map(|part| files.path(part)));
-            return Ok(reader.read);
+    for file in PACKED {
+        if let Some(scheme) = reader.json::<Object>(file)? {
+            return packed::unpacked(checkpoint, Some(&Fields::json(file, &scheme)));
         }
     }
-    // The reader says what it looked for.
-    Ok(Vec::new())
+    packed::unpacked(checkpoint, None)
 }
 
-fn require(files: &Files, file: &str, why: &'static str) -> Result<(), QuantizeError> {
-    if files.contains(file) { Ok(()) } else { Err(missing(files, file, why)) }
+/// The error for a folder without `config.json`, which says what the folder is instead and where a
+/// model is.
+fn require(files: &Files, root: &str, why: &'static str) -> Result<(), QuantizeError> {
+    let config = format!("{root}{CONFIG}");
+    if files.contains(&config) {
+        return Ok(());
+    }
+    if let Some(error) = adapter::in_folder(files) {
+        return Err(error);
+    }
+    let Files::Folder(folder) = files else { return Err(missing(files, &config, why)) };
+    let nearby = place::nearby(folder);
+    match nearby.is_empty() {
+        true => Err(missing(files, &config, why)),
+        false => Err(QuantizeError::OtherPlace { folder: folder.clone(), nearby }),
+    }
 }
 
-fn missing(files: &Files, file: &str, why: &'static str) -> QuantizeError {
+pub(super) fn missing(files: &Files, file: &str, why: &'static str) -> QuantizeError {
     QuantizeError::MissingFile { folder: files.place().to_owned(), file: file.to_owned(), why }
 }

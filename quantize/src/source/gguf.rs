@@ -8,7 +8,7 @@ use kinglet_formats::kinglet::{General, Generation};
 use serde_json::{Map, Number, Value as Json};
 
 use super::files::Files;
-use super::{Defaults, file_name, tokens};
+use super::{Defaults, Prompts, adapter, file_name, text_to_text, tokens};
 use crate::QuantizeError;
 use crate::arch::{self, Mapping};
 use crate::fields::Fields;
@@ -23,23 +23,23 @@ pub(super) struct GgufFile {
     gguf: Gguf,
     files: Files,
     name: String,
-    inputs: [PathBuf; 1],
     /// The metadata but for long arrays.
     keys: Map<String, Json>,
 }
 
 impl GgufFile {
     pub(super) fn open(files: Files, path: &Path) -> Result<Self, QuantizeError> {
-        let gguf = match files.held(path) {
-            Some(bytes) => Gguf::parse(bytes.clone(), path)?,
-            None => Gguf::open(path)?,
+        let gguf = match &files {
+            Files::Memory { .. } => Gguf::open_with(path, |path| Ok(files.held(path).cloned()))?,
+            Files::Folder(_) => Gguf::open(path)?,
         };
+        adapter::in_gguf(path, &gguf)?;
         let keys = gguf
             .metadata()
             .iter()
             .filter_map(|(key, value)| Some((key.to_owned(), json(value)?)))
             .collect();
-        Ok(Self { gguf, files, name: file_name(path), inputs: [path.to_owned()], keys })
+        Ok(Self { gguf, files, name: file_name(path), keys })
     }
 
     pub(super) fn files(&self) -> &Files {
@@ -47,7 +47,7 @@ impl GgufFile {
     }
 
     pub(super) fn inputs(&self) -> &[PathBuf] {
-        &self.inputs
+        self.gguf.files()
     }
 
     pub(super) fn checkpoint(&self) -> &dyn Checkpoint {
@@ -88,7 +88,17 @@ impl GgufFile {
                 ..Generation::default()
             },
             chat_template: tokenizer.opt_text("chat_template")?.map(str::to_owned),
+            labels: arch::gguf_labels(&self.fields(general.text("architecture")?), &self.gguf)?,
+            prompts: Prompts::default(),
+            translation: None,
+            languages: [None, None],
+            text_to_text: text_to_text::read(&[self.fields(general.text("architecture")?)])?,
         })
+    }
+
+    /// GGUF has no form for such models.
+    pub(super) fn without_speech(&self) -> QuantizeError {
+        self.fields("general").missing("speech")
     }
 
     fn ends_of_turn(&self) -> Vec<u32> {
@@ -107,7 +117,8 @@ impl GgufFile {
     }
 
     pub(super) fn tokenizer(&self) -> Result<Vec<u8>, QuantizeError> {
-        let error = |source| QuantizeError::Tokenizer { file: self.inputs[0].clone(), source };
+        let error =
+            |source| QuantizeError::Tokenizer { file: self.gguf.files()[0].clone(), source };
         let vocabulary = GgufVocab::read(self.gguf.metadata()).map_err(error)?;
         if vocabulary.tokens.is_empty() {
             return Err(self.fields("tokenizer").missing("ggml.tokens"));

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use kinglet_formats::tokenizer::{
-    AddedToken, Bpe, Contents, Decoder, MAX_PIECES, Merge, MergeOrder, Model, Normalizer, Piece,
-    PreTokenizer, Roles, Template, TokenizerSpec, added_flags, flags, write,
+    AddedToken, Bpe, Charsmap, Contents, Decoder, MAX_PIECES, Merge, MergeOrder, Model, Normalizer,
+    Piece, PreTokenizer, Roles, Template, TokenizerSpec, added_flags, flags, letter_byte, write,
 };
 
 use super::{CompileError, chars, pattern};
@@ -32,6 +32,10 @@ pub(super) struct Builder {
     pub(super) ranks: Vec<u32>,
     pub(super) scores: Vec<f64>,
     pub(super) added: Vec<AddedToken>,
+    /// Flags of pieces beyond what their tokens say.
+    pub(super) flags: HashMap<u32, u8>,
+    /// Pieces that no text has, whatever it spells.
+    pub(super) hidden: HashSet<u32>,
     automata: Vec<Vec<u8>>,
     pub(super) charsmaps: Vec<Vec<u8>>,
 }
@@ -50,6 +54,8 @@ impl Builder {
             ranks: Vec::new(),
             scores: Vec::new(),
             added: Vec::new(),
+            flags: HashMap::new(),
+            hidden: HashSet::new(),
             automata: Vec::new(),
             charsmaps: Vec::new(),
         }
@@ -100,6 +106,13 @@ impl Builder {
         pieces.filter_map(|(piece, id)| Some((piece.as_deref()?, id))).collect()
     }
 
+    /// The id of an added token or a piece.
+    pub(super) fn find(&self, token: &str) -> Option<u32> {
+        let added = self.added.iter().find(|added| added.content == token).map(|added| added.id);
+        let piece = || self.vocab.iter().rposition(|piece| piece.as_deref() == Some(token));
+        added.or_else(|| piece().map(|id| id as u32))
+    }
+
     /// Spellings of special tokens. Hugging Face goes by the spelling when it skips special tokens:
     /// a second piece spelled like one is special as well.
     fn special(&self) -> HashSet<&str> {
@@ -111,6 +124,9 @@ impl Builder {
     pub(super) fn finish(mut self) -> Result<Vec<u8>, CompileError> {
         if self.vocab.iter().all(Option::is_none) {
             return Err(CompileError::EmptyVocabulary);
+        }
+        for charsmap in &self.charsmaps {
+            Charsmap::read(charsmap)?;
         }
         let merges = self.merge_ids()?;
         let byte_level = self.use_raw_bytes();
@@ -200,7 +216,13 @@ impl Builder {
         let plain = !bpe.byte_level && bpe.prefix.is_none() && bpe.suffix.is_none();
         let mark = WORD_MARK.to_string();
         let has_mark = self.vocab.iter().flatten().any(|piece| *piece == mark);
-        if plain && has_mark && !self.vocab.iter().flatten().any(|piece| cuts_inside(piece)) {
+        // How an unused piece is taken apart depends on the whole text.
+        let unused = self.flags.values().any(|piece| piece & flags::UNUSED != 0);
+        if plain
+            && has_mark
+            && !unused
+            && !self.vocab.iter().flatten().any(|piece| cuts_inside(piece))
+        {
             bpe.word_mark = Some(WORD_MARK);
         }
     }
@@ -209,7 +231,8 @@ impl Builder {
         let last_added = self.added.iter().map(|token| token.id as usize + 1).max();
         let n = self.vocab.len().max(last_added.unwrap_or(0));
         let mut pieces: Vec<Piece> = vec![Piece { flags: flags::ABSENT, ..Piece::default() }; n];
-        let stored = |text: &str| match byte_level.then(|| from_byte_alphabet(text)).flatten() {
+        let spelled = |text: &str| text.chars().map(letter_byte).collect::<Option<Vec<u8>>>();
+        let stored = |text: &str| match byte_level.then(|| spelled(text)).flatten() {
             Some(bytes) => (bytes, true),
             None => (text.as_bytes().to_vec(), !byte_level),
         };
@@ -221,8 +244,10 @@ impl Builder {
             let indexed =
                 findable && !text.is_empty() && ids.get(text.as_str()) == Some(&(id as u32));
             let is_special = special.contains(text.as_str());
-            let indexed = indexed && !(is_special && is_marker(text));
-            let flags = if is_special { flags::SPECIAL } else { 0 };
+            let hidden = (is_special && is_marker(text)) || self.hidden.contains(&(id as u32));
+            let indexed = indexed && !hidden;
+            let own = self.flags.get(&(id as u32)).copied().unwrap_or_default();
+            let flags = own | if is_special { flags::SPECIAL } else { 0 };
             pieces[id] = Piece { bytes, flags, indexed };
         }
         for token in &self.added {
@@ -230,7 +255,8 @@ impl Builder {
             let in_model = piece.flags & flags::ABSENT == 0;
             // Decoding shows the added content.
             piece.bytes = stored(&token.content).0;
-            piece.flags = if in_model { 0 } else { flags::ADDED };
+            let own = self.flags.get(&token.id).copied().unwrap_or_default();
+            piece.flags = if in_model { own } else { flags::ADDED };
             if token.flags & added_flags::SPECIAL != 0 {
                 piece.flags |= flags::SPECIAL;
             }
@@ -238,12 +264,20 @@ impl Builder {
         pieces
     }
 
-    /// Whether merges come from ranks.
-    pub(super) fn merge_by_rank(&mut self, ranks: Vec<u32>) {
+    /// Any two neighbours that together are one of these pieces merge, best score first; equal
+    /// scores are equal ranks.
+    pub(super) fn merge_by_score(&mut self, mut pieces: Vec<(u32, f32)>) {
         if let Model::Bpe(bpe) = &mut self.model {
             bpe.merges = MergeOrder::PieceRank;
         }
-        self.ranks = ranks;
+        pieces.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        self.ranks = vec![u32::MAX; self.vocab.len()];
+        let (mut rank, mut previous) = (0, None);
+        for (id, score) in pieces {
+            let is_new = previous.replace(score).is_some_and(|last| score.total_cmp(&last).is_ne());
+            rank += u32::from(is_new);
+            self.ranks[id as usize] = rank;
+        }
     }
 }
 
@@ -259,21 +293,4 @@ fn resized<T: Clone>(mut values: Vec<T>, len: usize, fill: T) -> Vec<T> {
         values.resize(len, fill);
     }
     values
-}
-
-/// The bytes that a text in the GPT-2 byte alphabet spells; `None` if a character is not in it.
-pub(super) fn from_byte_alphabet(text: &str) -> Option<Vec<u8>> {
-    text.chars().map(byte_of).collect()
-}
-
-fn byte_of(c: char) -> Option<u8> {
-    let is_itself = |code: u32| matches!(code, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-    match c as u32 {
-        code if is_itself(code) => Some(code as u8),
-        // The bytes without a visible character follow from U+0100 on in their order.
-        code @ 0x100..=0x143 => {
-            (0..=255u8).filter(|&b| !is_itself(b.into())).nth(code as usize - 0x100)
-        }
-        _ => None,
-    }
 }

@@ -1,5 +1,7 @@
 //! Compiles a Hugging Face `tokenizer.json`.
 
+use std::collections::HashSet;
+
 use kinglet_formats::tokenizer::{AddedToken, Bpe, MAX_PIECES, Model, TemplateItem, added_flags};
 use serde_json::{Map, Value};
 
@@ -15,6 +17,44 @@ pub struct RoleNames<'a> {
     pub eos: Option<&'a str>,
     /// Fills a batch.
     pub pad: Option<&'a str>,
+    /// Stands for a gap in a text; without a name, a special token called `[MASK]` or `<mask>`.
+    pub mask: Option<&'a str>,
+    /// Tokens that are to be found whole beside those of `tokenizer.json`.
+    pub added: &'a [ExtraToken],
+}
+
+/// A token that is found whole in a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtraToken {
+    pub(super) content: String,
+    /// The id that a checkpoint gives it; `tokenizer.json` numbers such tokens itself.
+    pub(super) id: Option<u32>,
+    pub(super) flags: u8,
+}
+
+impl ExtraToken {
+    /// Reads the JSON of a token: `content` and what it says about finding it.
+    pub fn read(token: &Value) -> Option<ExtraToken> {
+        let content = token["content"].as_str().filter(|content| !content.is_empty())?.to_owned();
+        Some(ExtraToken { content, id: None, flags: added_flags_of(token) })
+    }
+
+    /// The token with the id that a checkpoint gives it.
+    pub fn at(self, id: u32) -> ExtraToken {
+        ExtraToken { id: Some(id), ..self }
+    }
+}
+
+fn added_flags_of(token: &Value) -> u8 {
+    [
+        ("special", added_flags::SPECIAL),
+        ("lstrip", added_flags::LSTRIP),
+        ("rstrip", added_flags::RSTRIP),
+        ("single_word", added_flags::SINGLE_WORD),
+        ("normalized", added_flags::NORMALIZED),
+    ]
+    .into_iter()
+    .fold(0, |flags, (key, bit)| flags | if flag(token, key) { bit } else { 0 })
 }
 
 /// Compiles the bytes of a `tokenizer.json`. Without a name for it, a special token that the
@@ -27,6 +67,7 @@ pub fn compile_json(json: &[u8], names: &RoleNames<'_>) -> Result<Vec<u8>, Compi
     json_steps::pre_tokenizer(&mut builder, &root["pre_tokenizer"])?;
     json_steps::decoder(&mut builder, &root["decoder"])?;
     added_tokens(&mut builder, &root["added_tokens"])?;
+    extra_tokens(&mut builder, names.added)?;
     builder.template = json_steps::template(&root["post_processor"])?;
     roles(&mut builder, names)?;
     builder.finish()
@@ -140,6 +181,7 @@ fn unigram(model: &Value) -> Result<Builder, CompileError> {
         // An empty vocabulary has no lowest score; JSON has no infinity.
         unk_score: if lowest.is_finite() { lowest - 10.0 } else { 0.0 },
         byte_fallback: flag(model, "byte_fallback"),
+        single: false,
     };
     Ok(builder)
 }
@@ -155,50 +197,80 @@ fn vocabulary(builder: &mut Builder, model: &Value) -> Result<(), CompileError> 
 }
 
 fn added_tokens(builder: &mut Builder, tokens: &Value) -> Result<(), CompileError> {
-    let ids: std::collections::HashMap<String, u32> =
-        builder.ids().into_iter().map(|(piece, id)| (piece.to_owned(), id)).collect();
+    let pieces = builder.ids();
+    let mut known: HashSet<&str> =
+        builder.added.iter().map(|token| token.content.as_str()).collect();
     // Tokens outside the model's vocabulary are numbered on from its size, as the reference does.
-    let mut next_id = ids.len() as u32;
+    let mut next_id = pieces.len() as u32;
+    let mut new = Vec::new();
     for (number, token) in tokens.as_array().into_iter().flatten().enumerate() {
         let content = token["content"]
             .as_str()
             .ok_or_else(|| field(&format!("added_tokens[{number}].content"), "a text"))?;
-        if content.is_empty() || builder.added.iter().any(|known| known.content == content) {
+        if content.is_empty() || !known.insert(content) {
             continue;
         }
-        let id = ids.get(content).copied().unwrap_or_else(|| {
+        let id = pieces.get(content).copied().unwrap_or_else(|| {
             next_id += 1;
             next_id - 1
         });
         if id as usize >= MAX_PIECES {
             return Err(CompileError::IdTooLarge { id: id.into(), limit: MAX_PIECES });
         }
-        let mut flags = 0;
-        for (key, bit) in [
-            ("special", added_flags::SPECIAL),
-            ("lstrip", added_flags::LSTRIP),
-            ("rstrip", added_flags::RSTRIP),
-            ("single_word", added_flags::SINGLE_WORD),
-            ("normalized", added_flags::NORMALIZED),
-        ] {
-            flags |= if flag(token, key) { bit } else { 0 };
-        }
-        builder.added.push(AddedToken { content: content.to_owned(), id, flags });
+        new.push(AddedToken { content: content.to_owned(), id, flags: added_flags_of(token) });
     }
+    builder.added.extend(new);
+    Ok(())
+}
+
+/// Adds the tokens that `tokenizer.json` does not list, those outside the vocabulary behind all
+/// others, as the reference does.
+fn extra_tokens(builder: &mut Builder, tokens: &[ExtraToken]) -> Result<(), CompileError> {
+    let taken = builder
+        .vocab
+        .len()
+        .max(builder.added.iter().map(|token| token.id as usize + 1).max().unwrap_or(0));
+    let mut next_id = taken;
+    let mut known: HashSet<&str> =
+        builder.added.iter().map(|token| token.content.as_str()).collect();
+    let pieces = builder.ids();
+    let mut new = Vec::new();
+    for ExtraToken { content, flags, .. } in tokens {
+        if !known.insert(content) {
+            continue;
+        }
+        let id = pieces.get(content.as_str()).copied().unwrap_or_else(|| {
+            next_id += 1;
+            next_id as u32 - 1
+        });
+        if id as usize >= MAX_PIECES {
+            return Err(CompileError::IdTooLarge { id: id.into(), limit: MAX_PIECES });
+        }
+        new.push(AddedToken { content: content.clone(), id, flags: *flags });
+    }
+    builder.added.extend(new);
     Ok(())
 }
 
 fn named(builder: &Builder, role: &'static str, token: &str) -> Result<u32, CompileError> {
-    let added = builder.added.iter().find(|added| added.content == token).map(|added| added.id);
-    added
-        .or_else(|| builder.ids().get(token).copied())
-        .ok_or_else(|| CompileError::UnknownToken { role, token: token.to_owned() })
+    builder.find(token).ok_or_else(|| CompileError::UnknownToken { role, token: token.to_owned() })
+}
+
+/// The token that most vocabularies have for a gap.
+pub(super) fn usual_mask(builder: &Builder) -> Option<u32> {
+    let is_mask = |content: &str| ["[MASK]", "<mask>"].contains(&content);
+    let found = builder
+        .added
+        .iter()
+        .find(|token| token.flags & added_flags::SPECIAL != 0 && is_mask(token.content.as_str()));
+    found.map(|token| token.id)
 }
 
 fn roles(builder: &mut Builder, names: &RoleNames<'_>) -> Result<(), CompileError> {
     let role = |name: Option<&str>, role| name.map(|name| named(builder, role, name)).transpose();
     let (bos, eos) = (role(names.bos, "BOS")?, role(names.eos, "EOS")?);
-    let pad = role(names.pad, "the padding token")?;
+    // One that the model never learned is as good as none: only training fills batches.
+    let pad = names.pad.and_then(|name| builder.find(name));
     let token = |item: Option<&TemplateItem>| match item {
         Some(&TemplateItem::Token { id, .. }) => Some(id),
         _ => None,
@@ -207,5 +279,9 @@ fn roles(builder: &mut Builder, names: &RoleNames<'_>) -> Result<(), CompileErro
     builder.roles.bos = bos.or(token(single.first()));
     builder.roles.eos = eos.or(token(single.last()));
     builder.roles.pad = pad;
+    builder.roles.mask = match names.mask {
+        Some(name) => builder.find(name),
+        None => usual_mask(builder),
+    };
     Ok(())
 }

@@ -8,6 +8,9 @@ use serde_json::Value;
 use super::build::{Builder, GPT2_PATTERN};
 use super::{CompileError, base64, chars};
 
+/// What is in a word for this one step of the reference, which uses another engine than the rest.
+const RUST_WORD: &str = r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}";
+
 type Result<T> = std::result::Result<T, CompileError>;
 
 fn field(path: &str, expected: &'static str) -> CompileError {
@@ -169,7 +172,8 @@ pub(super) fn pre_tokenizer(builder: &mut Builder, value: &Value) -> Result<()> 
                 split(digits, if individual { Isolated } else { Contiguous })
             }
             "Whitespace" => PreTokenizer::Split {
-                automaton: builder.regex(r"\w+|[^\w\s]+")?,
+                // Here a word has joiners in it, and no fractions.
+                automaton: builder.regex(&format!("[{RUST_WORD}]+|[^{RUST_WORD}\\s]+"))?,
                 behavior: Removed,
                 invert: true,
             },

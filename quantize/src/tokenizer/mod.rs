@@ -1,7 +1,7 @@
 //! Compiles tokenizers into the binary form of a `.kinglet` file.
 //!
-//! Sources are a Hugging Face `tokenizer.json` ([`compile_json`]) and the vocabulary of a GGUF
-//! file ([`compile_gguf`]). Both are brought into one list of steps and tables; all patterns become
+//! Sources are a Hugging Face `tokenizer.json` ([`compile_json`]), a model of SentencePiece
+//! ([`compile_sentencepiece`]), Mistral's `tekken.json` ([`compile_tekken`]) and the vocabulary of a GGUF file ([`compile_gguf`]). All are brought into one list of steps and tables; all patterns become
 //! automata here, so that the runtime needs neither a regex engine nor Unicode property tables.
 
 mod base64;
@@ -10,11 +10,17 @@ mod chars;
 mod gguf;
 mod json;
 mod json_steps;
+mod oniguruma;
 mod pattern;
+mod sentencepiece;
+mod tekken;
 
 pub use gguf::{GgufTokenType, GgufVocab, compile_gguf};
-pub use json::{RoleNames, compile_json};
+pub use json::{ExtraToken, RoleNames, compile_json};
+pub use sentencepiece::{SentencePieceClass, SentencePieceOptions, compile_sentencepiece};
+pub use tekken::compile_tekken;
 
+use kinglet_formats::sentencepiece::SentencePieceError;
 use kinglet_formats::tokenizer::FormatError;
 use thiserror::Error;
 
@@ -56,6 +62,14 @@ pub enum CompileError {
         key: &'static str,
         /// Its value.
         value: String,
+    },
+    /// Something without which a GGUF vocabulary would be read wrongly.
+    #[error("`{key}` is missing; {why}: convert the model again, or take a newer GGUF file of it")]
+    GgufMissing {
+        /// Metadata key.
+        key: String,
+        /// What it is needed for.
+        why: &'static str,
     },
     /// GGUF arrays of different lengths.
     #[error("`{key}` has {found} entries for {expected} tokens")]
@@ -101,6 +115,24 @@ pub enum CompileError {
         id: u64,
         /// Largest number of tokens.
         limit: usize,
+    },
+    /// A file that is no model of SentencePiece.
+    #[error("no SentencePiece model: {0}")]
+    SentencePiece(#[from] SentencePieceError),
+    /// A `tekken.json` that cannot be read.
+    #[error("tekken.json cannot be read: {reason}")]
+    Tekken {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A vocabulary with a setting that is not supported.
+    #[error(
+        "{setting} is not supported without a tokenizer.json; \
+         `AutoTokenizer.from_pretrained(…).save_pretrained(…)` may write one"
+    )]
+    UnsupportedVocabulary {
+        /// The setting.
+        setting: String,
     },
     /// The result does not fit the file format.
     #[error(transparent)]

@@ -1,15 +1,14 @@
 //! Compiles patterns into automata over character classes.
 //!
-//! The syntax is that of the `regex` crate plus what tokenizers add: possessive quantifiers
-//! (taken as greedy ones) and a look-ahead of one character, `(?=X)` and `(?!X)`. A match is the
-//! leftmost one, alternatives in the order they are written, as a backtracking engine would find.
+//! The syntax is Oniguruma's as far as [`oniguruma`] brings it into that of our parser, with a
+//! look-ahead of one character, `(?=X)` and `(?!X)`. A match is the leftmost one, alternatives in the order they are written, as a backtracking engine would find.
 
 use std::collections::HashMap;
 
 use kinglet_formats::tokenizer::automaton_bytes;
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
-use super::CompileError;
+use super::{CompileError, oniguruma};
 
 /// Most nodes of the intermediate, nondeterministic automaton.
 const MAX_NODES: usize = 20_000;
@@ -28,9 +27,9 @@ pub(super) fn compile(pattern: &str) -> Result<Vec<u8>, CompileError> {
         .multi_line(true)
         .nest_limit(64)
         .build()
-        .parse(&portable(pattern))
+        .parse(&oniguruma::translated(pattern).map_err(bad)?)
         .map_err(|e| bad(e.to_string()))?;
-    if hir.properties().minimum_len() == Some(0) {
+    if min_len(&hir) == 0 {
         return Err(bad("can match nothing at all".into()));
     }
     let mut nodes = Nodes::default();
@@ -67,43 +66,26 @@ pub(super) fn ranges_of(is_member: impl Fn(char) -> bool) -> Vec<(u32, u32)> {
     ranges
 }
 
-/// Rewrites what the parser does not know: the possessive mark behind `?`, `*`, `+` goes, and a
-/// look-ahead becomes a group with a telling name.
-fn portable(pattern: &str) -> String {
-    let mut out = String::with_capacity(pattern.len() + 16);
-    let (mut depth, mut looks, mut quantified) = (0usize, 0, false);
-    let mut rest = pattern;
-    while let Some(c) = rest.chars().next() {
-        let after = &rest[c.len_utf8()..];
-        if c == '\\' {
-            let escaped = after.chars().next().map_or(0, char::len_utf8);
-            out.push_str(&rest[..1 + escaped]);
-            rest = &after[escaped..];
-            quantified = false;
-            continue;
-        }
-        if depth == 0 && (rest.starts_with("(?!") || rest.starts_with("(?=")) {
-            let name = if rest.starts_with("(?!") { "unless" } else { "ahead" };
-            out.push_str(&format!("(?P<{name}{looks}>"));
-            looks += 1;
-            rest = &rest[3..];
-            quantified = false;
-            continue;
-        }
-        match c {
-            '[' => depth += 1,
-            ']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth == 0 && c == '+' && quantified {
-            quantified = false;
-        } else {
-            out.push(c);
-            quantified = depth == 0 && matches!(c, '?' | '*' | '+') && !out.ends_with("(?");
-        }
-        rest = after;
+/// Whether a group stands for a look-ahead, and which.
+fn look(name: Option<&str>) -> Option<bool> {
+    let name = name?;
+    name.starts_with("unless").then_some(true).or(name.starts_with("ahead").then_some(false))
+}
+
+/// Fewest characters of a match, at most 1. The depth of the recursion is bounded by the parser's
+/// nesting limit.
+fn min_len(hir: &Hir) -> usize {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 0,
+        HirKind::Literal(_) | HirKind::Class(_) => 1,
+        HirKind::Capture(capture) => match look(capture.name.as_deref()) {
+            Some(_) => 0,
+            None => min_len(&capture.sub),
+        },
+        HirKind::Repetition(repetition) => min_len(&repetition.sub).min(repetition.min as usize),
+        HirKind::Concat(parts) => parts.iter().map(min_len).max().unwrap_or(0),
+        HirKind::Alternation(choices) => choices.iter().map(min_len).min().unwrap_or(0),
     }
-    out
 }
 
 type Set = Vec<(u32, u32)>;
@@ -171,14 +153,13 @@ impl Nodes {
             HirKind::Look(Look::End) => self.ahead(Vec::new(), false, true, next),
             HirKind::Look(Look::EndLF) => self.ahead(vec![(0xa, 0xa)], false, true, next),
             HirKind::Look(look) => Err(format!("the anchor {look:?} is not supported")),
-            HirKind::Capture(capture) => match capture.name.as_deref() {
-                Some(name) if name.starts_with("unless") || name.starts_with("ahead") => {
-                    let negated = name.starts_with("unless");
+            HirKind::Capture(capture) => match look(capture.name.as_deref()) {
+                Some(negated) => {
                     let set = single_character(&capture.sub)
                         .ok_or("looks ahead for more than one character")?;
                     self.ahead(set, negated, negated, next)
                 }
-                _ => self.add(&capture.sub, next),
+                None => self.add(&capture.sub, next),
             },
             HirKind::Repetition(repetition) => {
                 let (sub, greedy) = (&repetition.sub, repetition.greedy);
@@ -447,10 +428,72 @@ mod tests {
         assert_eq!(find(r"a\z|b$", "a b\nb a"), ["b", "a"]);
     }
 
+    /// Oniguruma's own results.
+    #[test]
+    fn possessive_marks_give_nothing_back() {
+        assert_eq!(find(r"\s++$|\s+(?!\S)|\s", "a  \n b  "), ["  \n", " ", "  "]);
+        assert_eq!(find("a++a|b", "aaab"), ["b"]);
+        assert_eq!(find("a?+a|b", "aab a"), ["aa", "b"]);
+        assert_eq!(find("[ab]*+b|c", "abc"), ["c"]);
+        assert_eq!(find("a{1,3}+", "aaaaa b"), ["aaaaa"]);
+        assert_eq!(find("a{2}?", "aaaaa"), ["aa", "aa"]);
+    }
+
+    /// What single constructs match; `tests/reference/oniguruma.py` writes it.
+    #[test]
+    fn classes_are_those_of_the_reference() {
+        let path =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/goldens/tokenizers/oniguruma.json");
+        let json = std::fs::read_to_string(path).unwrap();
+        let golden: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let ranges = |value: &serde_json::Value| -> Vec<(u32, u32)> {
+            let number = |value: &serde_json::Value| value.as_u64().unwrap() as u32;
+            value.as_array().unwrap().iter().map(|r| (number(&r[0]), number(&r[1]))).collect()
+        };
+        let known = ranges(&golden["known"]);
+        let text: String =
+            known.iter().flat_map(|&(a, b)| a..=b).filter_map(char::from_u32).collect();
+        for (pattern, expected) in golden["members"].as_object().unwrap() {
+            let found: Vec<u32> = find(pattern, &text).concat().chars().map(u32::from).collect();
+            let expected: Vec<u32> =
+                ranges(expected).into_iter().flat_map(|(a, b)| a..=b).collect();
+            let expected: Vec<u32> = expected
+                .into_iter()
+                .filter(|c| known.iter().any(|(a, b)| a <= c && c <= b))
+                .collect();
+            let odd: Vec<&u32> =
+                found.iter().filter(|c| expected.binary_search(c).is_err()).collect();
+            let missing: Vec<&u32> =
+                expected.iter().filter(|c| found.binary_search(c).is_err()).collect();
+            assert!(
+                odd.is_empty() && missing.is_empty(),
+                "{pattern}: odd {odd:x?}, missing {missing:x?}"
+            );
+        }
+    }
+
     #[test]
     fn what_cannot_be_compiled_is_an_error() {
-        for pattern in ["(?<!a)b", "a(?!bc)", r"(a)\1", "a*", "^a", r"\bx", "((a{500}){500}){500}"]
-        {
+        for pattern in [
+            "(?<!a)b",
+            "a(?!bc)",
+            r"(a)\1",
+            "a*",
+            "^a",
+            r"\bx",
+            "((a{500}){500}){500}",
+            "(ab)++",
+            "(?>a+)b",
+            "(?m)a.b",
+            "(?x) a",
+            "[a~~b]",
+            "[+--]",
+            "[[:none:]]",
+            "(?i:ss)",
+            r"\Ra",
+            "a*+",
+            "(?=a)b*",
+        ] {
             assert!(compile(pattern).is_err(), "{pattern}");
         }
     }

@@ -95,9 +95,9 @@ pub struct FloatRows<'a> {
     pub m: usize,
     /// Values per token.
     pub k: usize,
-    /// Elements from token to token, at least `k`.
+    /// Elements from token to token: fewer than `k` where tokens overlap.
     pub stride: usize,
-    /// `[m][stride]`
+    /// `[m][stride]`, and what the last token has beyond its stride
     pub x: &'a [f32],
 }
 
@@ -142,6 +142,9 @@ pub struct Kernels {
     /// `rotate_half(x [dims], cos [dims / 2], sin [dims / 2])`: rotates the pairs
     /// `(i, i + dims / 2)` in place.
     pub rotate_half: fn(&mut [f32], &[f32], &[f32]),
+    /// `recur(forget, cell, state)`, all of one length: `f = sigmoid(forget)`,
+    /// `state = f * state + (1 - f) * cell`, and `cell` becomes `max(state, 0)`.
+    pub recur: fn(&[f32], &mut [f32], &mut [f32]),
     /// `to_f16(x, out)`: round to nearest even, overflow to infinity.
     pub to_f16: fn(&[f32], &mut [f16]),
 }

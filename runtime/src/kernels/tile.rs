@@ -58,7 +58,9 @@ impl<'a> TileMut<'a> {
 
     /// A part of this tile, borrowed from it.
     pub fn part(&mut self, row: usize, rows: usize, col: usize, cols: usize) -> TileMut<'_> {
-        assert!(row + rows <= self.rows && col + cols <= self.cols);
+        let ends_in =
+            |first: usize, n: usize, len: usize| first.checked_add(n).is_some_and(|end| end <= len);
+        assert!(ends_in(row, rows, self.rows) && ends_in(col, cols, self.cols));
         // SAFETY: the part lies inside this tile, which stays borrowed while the part lives.
         unsafe { TileMut::from_raw(self.ptr.add(row * self.stride + col), self.stride, rows, cols) }
     }

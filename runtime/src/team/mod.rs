@@ -1,4 +1,4 @@
-//! The thread team: one leader and its followers, meeting at spin barriers.
+//! The thread team: one leader and its followers, sharing regions of work.
 //!
 //! The thread that enters a step is the leader; it runs the step's code and hands out *regions*,
 //! loops over independent items that leader and followers claim one by one. A region costs about

@@ -146,11 +146,11 @@ impl Crew<'_> {
         work: impl Fn(&mut S, Range<usize>, usize, TileMut<'_>) + Sync,
     ) {
         assert!(width > 0 && block_width > 0 && width.is_multiple_of(block_width));
-        assert!(out.len() / width >= runs.end());
+        assert!(out.len() / width >= runs.end);
         let n_blocks = width / block_width;
         let base = Base(out.as_mut_ptr());
-        self.for_each_with(scratch, runs.0.len() * n_blocks, |scratch, item| {
-            let rows = runs.0[item / n_blocks].clone();
+        self.for_each_with(scratch, runs.runs.len() * n_blocks, |scratch, item| {
+            let rows = runs.runs[item / n_blocks].clone();
             let block = item % n_blocks;
             // SAFETY: runs are disjoint and within `out` (checked above), blocks are disjoint
             // columns within `width`, and each pair is handed out once.
@@ -212,28 +212,45 @@ impl Columns {
 
 /// Runs of rows in ascending order, disjoint by construction.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RowRuns(Vec<Range<usize>>);
+pub(crate) struct RowRuns {
+    runs: Vec<Range<usize>>,
+    /// Rows before this one are in a run, or in none.
+    end: usize,
+}
 
 impl RowRuns {
     pub(crate) fn with_capacity(n: usize) -> Self {
-        Self(Vec::with_capacity(n))
+        Self { runs: Vec::with_capacity(n), end: 0 }
     }
 
     /// Adds `n_rows` rows after the last ones, in runs of at most `run_len`.
     pub(crate) fn extend(&mut self, n_rows: usize, run_len: usize) {
-        let first = self.end();
+        let first = self.end;
         for row in (first..first + n_rows).step_by(run_len) {
-            self.0.push(row..(row + run_len).min(first + n_rows));
+            self.runs.push(row..(row + run_len).min(first + n_rows));
         }
+        self.end = first + n_rows;
     }
 
-    /// Row after the last.
-    pub(crate) fn end(&self) -> usize {
-        self.0.last().map_or(0, |run| run.end)
+    /// Leaves out the rows up to `row`, which must not lie before the last run's end.
+    pub(crate) fn skip_to(&mut self, row: usize) {
+        assert!(row >= self.end);
+        self.end = row;
+    }
+
+    /// The runs.
+    #[cfg(test)]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Range<usize>> {
+        self.runs.iter()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.runs.clear();
+        self.end = 0;
     }
 }
 

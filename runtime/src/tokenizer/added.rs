@@ -21,6 +21,32 @@ struct Entry {
     flags: u8,
 }
 
+/// Which special tokens are found in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Specials {
+    /// None: what looks like one is text.
+    None,
+    All,
+    /// The one with this id.
+    One(u32),
+}
+
+impl Specials {
+    fn takes(self, id: u32) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::One(one) => one == id,
+        }
+    }
+}
+
+impl From<bool> for Specials {
+    fn from(all: bool) -> Self {
+        if all { Self::All } else { Self::None }
+    }
+}
+
 /// A part of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found<'t> {
@@ -54,14 +80,25 @@ impl AddedSet {
     }
 
     /// The parts of `text` with the byte offset of each. Special tokens are parts only if
-    /// `parse_special` is set; where one stands it is text, and no other token is looked for in it.
+    /// `specials` has them; where another one stands it is text, and no other token is looked for in
+    /// it.
     pub(super) fn split<'t>(
         &'t self,
         text: &'t str,
-        parse_special: bool,
+        specials: Specials,
         classes: Option<ClassMap<'t>>,
     ) -> Split<'t> {
-        Split { set: self, text, parse_special, classes, scanned: 0, given: 0, token: None }
+        Split { set: self, text, specials, classes, scanned: 0, given: 0, token: None }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Id and length of the longest token that begins at `at`.
+    pub(super) fn longest(&self, text: &[u8], at: usize) -> Option<(u32, usize)> {
+        let entry = (!self.is_empty() && at < text.len()).then(|| self.longest_at(text, at))??;
+        Some((entry.id, entry.to - entry.from))
     }
 
     fn content(&self, entry: &Entry) -> &[u8] {
@@ -97,7 +134,7 @@ impl AddedSet {
 pub(super) struct Split<'t> {
     set: &'t AddedSet,
     text: &'t str,
-    parse_special: bool,
+    specials: Specials,
     classes: Option<ClassMap<'t>>,
     /// Where the search goes on.
     scanned: usize,
@@ -131,7 +168,7 @@ impl<'t> Split<'t> {
             let end = start + (entry.to - entry.from);
             self.scanned = end;
             let has = |flag| entry.flags & flag != 0;
-            if has(added_flags::SPECIAL) && !self.parse_special {
+            if has(added_flags::SPECIAL) && !self.specials.takes(entry.id) {
                 continue;
             }
             let (Some(before), Some(behind)) = (self.text.get(..start), self.text.get(end..))
@@ -190,7 +227,7 @@ mod tests {
     use added_flags::{LSTRIP, RSTRIP, SINGLE_WORD, SPECIAL};
 
     fn split<'t>(set: &'t AddedSet, text: &'t str, special: bool) -> Vec<Found<'t>> {
-        set.split(text, special, None).map(|(found, _)| found).collect()
+        set.split(text, special.into(), None).map(|(found, _)| found).collect()
     }
 
     fn set(tokens: &[(&'static str, u8)]) -> AddedSet {

@@ -1,18 +1,22 @@
 //! Byte-pair encoding of one word.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 
 use kinglet_formats::tokenizer::hash::PieceHash;
-use kinglet_formats::tokenizer::{Bpe, MergeOrder, Tables};
+use kinglet_formats::tokenizer::{Bpe, MergeOrder, Tables, flags};
 
-use super::model::{Lookup, NONE};
+use super::found::FoundTokens;
+use super::lookup::{Lookup, NONE};
 
 /// Words up to this many symbols are merged by searching all pairs, longer ones with a heap.
 const SHORT_WORD: usize = 48;
 
 /// Longest run of text handled as one word; offsets inside one are `u32`.
 const MAX_WORD: usize = 1 << 30;
+
+/// How often the parts of an unused piece are taken apart again.
+const MAX_CUTS: usize = 100;
 
 /// A symbol: a piece and the bytes of the word it covers.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +38,10 @@ pub(super) struct Scratch {
     /// Rank, position, length and result of possible merges, best first.
     heap: BinaryHeap<Reverse<(u32, u32, u32, u32)>>,
     affixed: Vec<u8>,
+    /// How many bytes the left part of an unused piece has, by its id: its last merge.
+    cuts: HashMap<u32, u32>,
+    /// Parts of unused pieces still to be looked at: from, to, how often they were cut.
+    parts: Vec<(usize, usize, usize)>,
 }
 
 impl Scratch {
@@ -42,17 +50,20 @@ impl Scratch {
     }
 }
 
-/// Appends the ids of a word.
+/// Appends the tokens of a word.
 pub(super) fn encode(
     options: &Bpe,
     lookup: &Lookup,
     tables: &Tables<'_>,
     word: &str,
     scratch: &mut Scratch,
-    ids: &mut Vec<u32>,
+    found: &mut FoundTokens<'_>,
 ) {
+    scratch.cuts.clear();
+    let first = found.len();
     let mut rest = word;
     while !rest.is_empty() {
+        let at = word.len() - rest.len();
         let mut end = match options.word_mark {
             Some(mark) => next_word_mark(rest, mark),
             None => rest.len(),
@@ -62,7 +73,8 @@ pub(super) fn encode(
         }
         let (part, behind) = rest.split_at(end);
         rest = behind;
-        Word { options, lookup, tables, text: part.as_bytes() }.encode(part, scratch, ids);
+        let word = Word { options, lookup, tables, text: part.as_bytes(), at, first };
+        word.encode(part, scratch, found);
     }
 }
 
@@ -78,18 +90,24 @@ struct Word<'a> {
     lookup: &'a Lookup,
     tables: &'a Tables<'a>,
     text: &'a [u8],
+    /// Where it begins in the whole word.
+    at: usize,
+    /// Number of the whole word's first token.
+    first: usize,
 }
 
 impl Word<'_> {
-    fn encode(&self, word: &str, scratch: &mut Scratch, ids: &mut Vec<u32>) {
+    fn encode(&self, word: &str, scratch: &mut Scratch, found: &mut FoundTokens<'_>) {
         if self.options.ignore_merges
             && let Some(id) = self.tables.find(self.text)
         {
-            ids.push(id);
+            found.push(id, self.at, self.at + word.len());
             return;
         }
         scratch.symbols.clear();
-        if self.options.byte_level {
+        if !self.lookup.whole.is_empty() {
+            self.add_symbols(self.units(word), scratch);
+        } else if self.options.byte_level {
             self.add_symbols((0..word.len()).map(|at| (at, at + 1)), scratch);
         } else {
             let ends = word.char_indices().map(|(at, c)| (at, at + c.len_utf8()));
@@ -101,15 +119,79 @@ impl Word<'_> {
             self.merge_long(scratch);
         }
         for symbol in scratch.symbols.iter().filter(|symbol| symbol.len > 0) {
-            if symbol.id != NONE {
-                ids.push(symbol.id);
-                continue;
-            }
-            // Merging by rank leaves characters without a piece to the end.
             let from = symbol.start as usize;
-            let bytes = self.text.get(from..from + symbol.len as usize).unwrap_or_default();
-            if !self.lookup.spell(bytes, |id| ids.push(id)) {
-                ids.extend(self.options.unk);
+            let to = from + symbol.len as usize;
+            if symbol.id == NONE {
+                // Merging by rank leaves characters without a piece to the end.
+                self.unknown(from, to, found);
+            } else if self.is_unused(symbol.id) {
+                self.take_apart((from, to), &scratch.cuts, &mut scratch.parts, found);
+            } else {
+                found.push(symbol.id, self.at + from, self.at + to);
+            }
+        }
+    }
+
+    fn is(&self, id: u32, flag: u8) -> bool {
+        self.tables.flags(id) & flag != 0
+    }
+
+    fn is_unused(&self, id: u32) -> bool {
+        self.lookup.has_unused && self.is(id, flags::UNUSED)
+    }
+
+    /// Characters, and pieces that are always found whole.
+    fn units(&self, word: &str) -> impl Iterator<Item = (usize, usize)> {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let width = word.get(from..)?.chars().next()?.len_utf8();
+            let whole = self.lookup.whole.longest(self.text, from);
+            let unit = (from, from + whole.map_or(width, |(_, len)| len));
+            from = unit.1;
+            Some(unit)
+        })
+    }
+
+    /// What the vocabulary cannot say: byte tokens, or one unknown token for all neighbours.
+    fn unknown(&self, from: usize, to: usize, found: &mut FoundTokens<'_>) {
+        let bytes = self.text.get(from..to).unwrap_or_default();
+        let mut at = self.at + from;
+        let spell = |id| {
+            found.push(id, at, at + 1);
+            at += 1;
+        };
+        if !self.lookup.spell(bytes, spell)
+            && let Some(unk) = self.options.unk
+        {
+            let (from, to) = (self.at + from, self.at + to);
+            if !(self.options.fuse_unk && found.extend(self.first, unk, to)) {
+                found.push(unk, from, to);
+            }
+        }
+    }
+
+    /// An unused piece gives way to the two that merged into it last, and so on.
+    fn take_apart(
+        &self,
+        piece: (usize, usize),
+        cuts: &HashMap<u32, u32>,
+        parts: &mut Vec<(usize, usize, usize)>,
+        found: &mut FoundTokens<'_>,
+    ) {
+        parts.clear();
+        parts.push((piece.0, piece.1, 0));
+        while let Some((from, to, depth)) = parts.pop() {
+            let id = self.tables.find(self.text.get(from..to).unwrap_or_default());
+            match id {
+                Some(id) if !self.is_unused(id) || depth > MAX_CUTS => {
+                    found.push(id, self.at + from, self.at + to);
+                }
+                Some(id) if let Some(&len) = cuts.get(&id) => {
+                    let middle = from + len as usize;
+                    parts.push((middle, to, depth + 1));
+                    parts.push((from, middle, depth + 1));
+                }
+                _ => self.unknown(from, to, found),
             }
         }
     }
@@ -176,10 +258,19 @@ impl Word<'_> {
 
     /// Rank and result of merging two neighbours.
     #[inline]
-    fn merge(&self, left: &Symbol, right: &Symbol) -> Option<(u32, u32)> {
+    fn merge(
+        &self,
+        left: &Symbol,
+        right: &Symbol,
+        cuts: &mut HashMap<u32, u32>,
+    ) -> Option<(u32, u32)> {
         match self.options.merges {
             MergeOrder::Table => self.tables.merge(left.id, right.id),
             MergeOrder::PieceRank => {
+                let whole = |symbol: &Symbol| self.is(symbol.id, flags::WHOLE);
+                if !self.lookup.whole.is_empty() && (whole(left) || whole(right)) {
+                    return None;
+                }
                 let (from, len) = (left.start as usize, (left.len + right.len) as usize);
                 if len > self.tables.max_piece_len() {
                     return None;
@@ -187,17 +278,23 @@ impl Word<'_> {
                 let bytes = self.text.get(from..from + len)?;
                 let hash = PieceHash::of(bytes);
                 let id = self.tables.find_hashed(hash, len, |found| found == bytes)?;
-                Some((self.tables.rank(id)?, id))
+                let rank = self.tables.rank(id)?;
+                if self.is_unused(id) {
+                    cuts.insert(id, left.len);
+                }
+                Some((rank, id))
             }
         }
     }
 
     /// Merges the best pair, the leftmost of equals, until there is none.
     fn merge_short(&self, scratch: &mut Scratch) {
-        let (symbols, pairs) = (&mut scratch.symbols, &mut scratch.pairs);
+        let Scratch { symbols, pairs, cuts, .. } = scratch;
         let none = (u32::MAX, NONE);
         pairs.clear();
-        pairs.extend(symbols.windows(2).map(|two| self.merge(&two[0], &two[1]).unwrap_or(none)));
+        let mut merge =
+            |left: &Symbol, right: &Symbol| self.merge(left, right, cuts).unwrap_or(none);
+        pairs.extend(symbols.windows(2).map(|two| merge(&two[0], &two[1])));
         loop {
             let mut best = (u32::MAX, usize::MAX);
             for (at, pair) in pairs.iter().enumerate() {
@@ -214,29 +311,29 @@ impl Word<'_> {
             symbols[at].len += right.len;
             pairs.remove(at);
             if at > 0 {
-                pairs[at - 1] = self.merge(&symbols[at - 1], &symbols[at]).unwrap_or(none);
+                pairs[at - 1] = merge(&symbols[at - 1], &symbols[at]);
             }
             if at + 1 < symbols.len() {
-                pairs[at] = self.merge(&symbols[at], &symbols[at + 1]).unwrap_or(none);
+                pairs[at] = merge(&symbols[at], &symbols[at + 1]);
             }
         }
     }
 
     /// The same with a heap of possible merges and a linked list of symbols.
     fn merge_long(&self, scratch: &mut Scratch) {
-        let (symbols, heap) = (&mut scratch.symbols, &mut scratch.heap);
+        let Scratch { symbols, heap, cuts, .. } = scratch;
         heap.clear();
         let last = symbols.len().saturating_sub(1);
         for (at, symbol) in symbols.iter_mut().enumerate() {
             symbol.prev = (at as u32).wrapping_sub(1);
             symbol.next = if at == last { NONE } else { at as u32 + 1 };
         }
-        let offer = |heap: &mut BinaryHeap<_>, symbols: &[Symbol], left: u32, right: u32| {
+        let mut offer = |heap: &mut BinaryHeap<_>, symbols: &[Symbol], left: u32, right: u32| {
             let (Some(a), Some(b)) = (symbols.get(left as usize), symbols.get(right as usize))
             else {
                 return;
             };
-            if let Some((rank, id)) = self.merge(a, b) {
+            if let Some((rank, id)) = self.merge(a, b, cuts) {
                 heap.push(Reverse((rank, left, a.len + b.len, id)));
             }
         };

@@ -3,10 +3,11 @@
 //! Every decoder is a stage that hands text on to the next one as soon as it cannot change any
 //! more. Decoding a whole sequence uses the same stages, so both give the same text.
 
-use kinglet_formats::tokenizer::{Decoder, flags};
+use kinglet_formats::tokenizer::{Decoder, flags, letter_byte};
 
 use super::Tokenizer;
-use super::normalize::letter_byte;
+use super::sentencepiece::{self, Token};
+use super::utf8::{self, Errors};
 
 /// A decoder, or what stands in for none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +69,27 @@ impl DecodeStream {
         let inner = &self.tokenizer.inner;
         let tables = inner.tables();
         let skip = self.skip_special && tables.flags(id) & flags::SPECIAL != 0;
-        if let Some(piece) = tables.piece(id).filter(|_| !skip) {
+        if let (
+            Some(Stage::Step(Decoder::SentencePiece { strip_first, strip_all, unknown })),
+            [state],
+        ) = (inner.stages.first(), self.states.as_mut_slice())
+        {
+            let decoding = sentencepiece::Decoding {
+                strip_first: *strip_first,
+                strip_all: *strip_all,
+                unknown,
+            };
+            let piece = tables.piece(id).and_then(|piece| str::from_utf8(piece).ok());
+            let token = match piece {
+                Some(_) if Some(id) == self.tokenizer.unk() => Token::Unknown,
+                Some(piece) if tables.flags(id) & flags::BYTE != 0 => {
+                    byte_token(piece).map_or(Token::Piece(piece), Token::Byte)
+                }
+                Some(piece) if !skip => Token::Piece(piece),
+                _ => Token::Silent,
+            };
+            decoding.push(&token, &mut state.started, &mut state.held, &mut self.out);
+        } else if let Some(piece) = tables.piece(id).filter(|_| !skip) {
             let chain = Chain { tokenizer: &self.tokenizer, stages: &inner.stages };
             let raw_bytes = Stage::Step(Decoder::ByteLevel { alphabet: false });
             match (inner.stages.first(), self.states.split_first_mut()) {
@@ -216,6 +237,8 @@ impl Chain<'_> {
                     }
                     made.push_str(text.get(done..).unwrap_or_default());
                 }
+                // The only step, which sees ids.
+                Decoder::SentencePiece { .. } => made.push_str(text),
                 Decoder::Suffix { suffix } => {
                     if begins {
                         next.suffixed(state, states, suffix, " ", &mut made, out);
@@ -249,6 +272,9 @@ impl Chain<'_> {
             Stage::Step(Decoder::Suffix { suffix }) => {
                 next.suffixed(state, states, suffix, "", &mut made, out);
             }
+            Stage::Step(Decoder::SentencePiece { .. }) => {
+                sentencepiece::spelled(&mut state.held, true, &mut state.started, out);
+            }
             _ => {}
         }
         state.text = made;
@@ -258,35 +284,10 @@ impl Chain<'_> {
     /// Hands on the whole characters among the bytes held, errors as U+FFFD; all of them
     /// if no more come. Everything is one piece.
     fn characters(&self, state: &mut State, states: &mut [State], at_end: bool, out: &mut String) {
-        let mut held = std::mem::take(&mut state.held);
-        let mut done = 0;
-        while let Some(bytes) = held.get(done..).filter(|bytes| !bytes.is_empty()) {
-            let (valid, error) = match str::from_utf8(bytes) {
-                Ok(text) => (text, None),
-                Err(error) => {
-                    let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
-                    (str::from_utf8(valid).unwrap_or_default(), Some(error.error_len()))
-                }
-            };
-            let mut hand_on = |text: &str| {
-                if !text.is_empty() {
-                    let begins = !std::mem::replace(&mut state.held_begins, true);
-                    self.piece(states, text, begins, out);
-                }
-            };
-            hand_on(valid);
-            done += valid.len();
-            match error {
-                None => {}
-                Some(None) if !at_end => break,
-                Some(len) => {
-                    hand_on("\u{fffd}");
-                    done = len.map_or(held.len(), |len| done + len);
-                }
-            }
-        }
-        held.drain(..done.min(held.len()));
-        state.held = held;
+        utf8::hand_out(&mut state.held, at_end, Errors::Sequences, |text| {
+            let begins = !std::mem::replace(&mut state.held_begins, true);
+            self.piece(states, text, begins, out);
+        });
     }
 
     /// Hands on what a run of byte tokens spells.
@@ -346,7 +347,7 @@ impl Chain<'_> {
 }
 
 /// The byte that a byte token (`<0x41>`) spells.
-fn byte_token(piece: &str) -> Option<u8> {
+pub(super) fn byte_token(piece: &str) -> Option<u8> {
     let digits = piece.strip_prefix("<0x")?.strip_suffix('>')?;
     (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok())?
 }

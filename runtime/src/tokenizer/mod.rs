@@ -23,25 +23,37 @@
 mod added;
 mod bpe;
 mod decode;
+mod empty;
+mod found;
+mod frame;
+mod lookup;
 mod model;
 mod normalize;
 mod pretokenize;
+mod sentencepiece;
+mod traced;
 mod unigram;
+mod utf8;
 mod wordpiece;
+mod words;
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use kinglet_formats::tokenizer::{
-    FormatError, Layout, Normalizer, Tables, TemplateItem, TokenizerSpec, added_flags, flags,
+    FormatError, Layout, Model, Tables, TemplateItem, TokenizerSpec, added_flags, flags,
 };
 use thiserror::Error;
 
-use added::{AddedSet, Found};
+use added::{AddedSet, Specials};
 pub use decode::DecodeStream;
 use decode::Stage;
-use model::{Lookup, Scratch};
+use lookup::Lookup;
+use model::Scratch;
+pub use traced::TextToken;
+pub(crate) use words::Place;
+use words::Words;
 
 /// Why a tokenizer cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -95,6 +107,8 @@ pub struct Encoding {
     pub ids: Vec<u32>,
     /// Segment of each id.
     pub type_ids: Vec<u32>,
+    /// Where the ids of the first and of the second text stand.
+    pub texts: [Range<usize>; 2],
 }
 
 /// A tokenizer, ready to use. Clones share everything.
@@ -158,14 +172,18 @@ impl Tokenizer {
             .filter_map(|index| tables.added(index))
             .partition(|token| token.flags & added_flags::NORMALIZED != 0);
         let plain = plain.into_iter().map(|t| (Cow::Borrowed(t.content), t.id, t.flags));
+        let lookup = Lookup::new(&spec.model, &tables);
+        let context = normalize::Context { layout: &layout, section: part, whole: &lookup.whole };
+        let steps = &spec.normalizers;
         let normalized = normalized.into_iter().map(|t| {
-            let content = normalize::normalize(&spec.normalizers, &layout, part, t.content);
+            let content = normalize::normalize_at(Place::Start, steps, context, t.content);
             (content, t.id, t.flags)
         });
+        let (added, added_normalized) = (AddedSet::new(plain), AddedSet::new(normalized));
         let inner = Inner {
-            added: AddedSet::new(plain),
-            added_normalized: AddedSet::new(normalized),
-            lookup: Lookup::new(&spec.model, &tables),
+            added,
+            added_normalized,
+            lookup,
             stages: decode::stages(&spec.decoders),
             scratch: Mutex::new(Vec::new()),
             section,
@@ -191,58 +209,34 @@ impl Tokenizer {
             match *item {
                 TemplateItem::Token { id, .. } => ids.push(id),
                 TemplateItem::First { .. } => {
-                    self.inner.encode_text(text, options.parse_special, ids);
+                    let place = (Place::Start, None);
+                    self.inner.encode_text(text, options.parse_special.into(), place, ids);
                 }
                 TemplateItem::Second { .. } => {}
             }
         }
     }
 
-    /// Token ids of a text, of which the end is cut off where there would be more than
-    /// `max_tokens`, special tokens included.
-    pub fn encode_truncated(
-        &self,
-        text: &str,
-        options: EncodeOptions,
-        max_tokens: usize,
-    ) -> Vec<u32> {
-        let body = EncodeOptions { add_special: false, ..options };
-        let n_special = self.encode("", options).len();
-        let mut text_ids = self.encode(text, body);
-        text_ids.truncate(max_tokens.saturating_sub(n_special));
-        let template = self.inner.spec.template.as_ref().filter(|_| options.add_special);
-        let Some(template) = template else { return text_ids };
-        let mut ids = Vec::with_capacity(text_ids.len() + n_special);
-        for item in &template.single {
-            match *item {
-                TemplateItem::Token { id, .. } => ids.push(id),
-                TemplateItem::First { .. } => ids.extend_from_slice(&text_ids),
-                TemplateItem::Second { .. } => {}
-            }
-        }
+    /// Token ids of a text that stands at `place`, special tokens parsed but not added. Where
+    /// `mark` stands in the text, no token is found across it; the marks themselves are no text.
+    pub(crate) fn encode_marked(&self, text: &str, place: Place, mark: char) -> Vec<u32> {
+        let mut ids = Vec::new();
+        self.inner.encode_text(text, Specials::All, (place, Some(mark)), &mut ids);
         ids
     }
 
-    /// Token and segment ids of a pair of texts, such as a question and a passage.
-    pub fn encode_pair(&self, first: &str, second: &str, options: EncodeOptions) -> Encoding {
-        let template = self.inner.spec.template.as_ref().filter(|_| options.add_special);
-        let plain = [TemplateItem::First { type_id: 0 }, TemplateItem::Second { type_id: 1 }];
-        let mut encoding = Encoding::default();
-        for item in template.map_or(&plain[..], |template| &template.pair) {
-            let (text, segment) = match *item {
-                TemplateItem::Token { id, type_id } => {
-                    encoding.ids.push(id);
-                    (None, type_id)
-                }
-                TemplateItem::First { type_id } => (Some(first), type_id),
-                TemplateItem::Second { type_id } => (Some(second), type_id),
-            };
-            if let Some(text) = text {
-                self.inner.encode_text(text, options.parse_special, &mut encoding.ids);
-            }
-            encoding.type_ids.resize(encoding.ids.len(), segment);
-        }
-        encoding
+    /// Token ids of a text, without those around it, in which the special token `special` is found
+    /// and no other.
+    pub(crate) fn encode_with(&self, text: &str, special: u32) -> Vec<u32> {
+        let mut ids = Vec::new();
+        self.inner.encode_text(text, Specials::One(special), (Place::Start, None), &mut ids);
+        ids
+    }
+
+    /// Whether a token is one of those that are found whole in a text.
+    pub(crate) fn is_added(&self, id: u32) -> bool {
+        let tables = self.inner.tables();
+        (0..tables.n_added()).any(|index| tables.added(index).is_some_and(|added| added.id == id))
     }
 
     /// The text of token ids. Bytes that are no UTF-8 become U+FFFD; unknown ids are left out, and
@@ -292,7 +286,26 @@ impl Tokenizer {
 
     /// The token that stands for what the vocabulary cannot say.
     pub fn unk(&self) -> Option<u32> {
-        self.inner.spec.roles.unk
+        let of_model = match &self.inner.spec.model {
+            Model::WordPiece { unk, .. } => Some(*unk),
+            Model::Bpe(bpe) => bpe.unk,
+            Model::Unigram { unk, .. } | Model::WordLevel { unk } => *unk,
+        };
+        self.inner.spec.roles.unk.or(of_model)
+    }
+
+    /// The token that stands for a gap in a text.
+    pub fn mask(&self) -> Option<u32> {
+        self.inner.spec.roles.mask
+    }
+
+    /// Whether tokens inside of words are spelled with a prefix.
+    pub(crate) fn marks_inside_of_words(&self) -> bool {
+        match &self.inner.spec.model {
+            Model::WordPiece { prefix, .. } => !prefix.is_empty(),
+            Model::Bpe(bpe) => bpe.prefix.as_deref().is_some_and(|prefix| !prefix.is_empty()),
+            _ => false,
+        }
     }
 
     /// The token that fills a batch.
@@ -323,18 +336,31 @@ impl Inner {
         (*self.bytes).as_ref().get(self.section.clone()).unwrap_or_default()
     }
 
+    fn normalizing(&self) -> normalize::Context<'_> {
+        let (layout, section) = (&self.layout, self.section());
+        normalize::Context { layout, section, whole: &self.lookup.whole }
+    }
+
     fn tables(&self) -> Tables<'_> {
         self.layout.tables(self.section())
     }
 
-    fn encode_text(&self, text: &str, parse_special: bool, ids: &mut Vec<u32>) {
-        let section = self.section();
+    fn encode_text(
+        &self,
+        text: &str,
+        specials: Specials,
+        (place, mark): (Place, Option<char>),
+        ids: &mut Vec<u32>,
+    ) {
+        let context = self.normalizing();
         let words = Words {
             inner: self,
-            section,
-            tables: self.layout.tables(section),
-            classes: self.layout.classes(section),
-            parse_special,
+            context,
+            tables: self.layout.tables(context.section),
+            classes: self.layout.classes(context.section),
+            specials,
+            place,
+            mark,
         };
         let mut scratch = self.take_scratch();
         words.encode(text, &mut scratch, ids);
@@ -353,57 +379,5 @@ impl Inner {
         {
             idle.push(scratch);
         }
-    }
-}
-
-/// One call's view of the tokenizer.
-struct Words<'a> {
-    inner: &'a Inner,
-    section: &'a [u8],
-    tables: Tables<'a>,
-    classes: Option<kinglet_formats::tokenizer::ClassMap<'a>>,
-    parse_special: bool,
-}
-
-impl Words<'_> {
-    /// Added tokens are split off the text, the rest is normalized, the added tokens of normalized
-    /// text are split off, and what remains is cut into words for the model.
-    fn encode(&self, text: &str, scratch: &mut Scratch, ids: &mut Vec<u32>) {
-        let normalizers: &[Normalizer] = &self.inner.spec.normalizers;
-        for (found, at) in self.inner.added.split(text, self.parse_special, self.classes) {
-            let raw = match found {
-                Found::Token(id) => {
-                    ids.push(id);
-                    continue;
-                }
-                Found::Text(raw) => raw,
-            };
-            let normalized =
-                normalize::normalize(normalizers, &self.inner.layout, self.section, raw);
-            let parts =
-                self.inner.added_normalized.split(&normalized, self.parse_special, self.classes);
-            for (found, offset) in parts {
-                match found {
-                    Found::Token(id) => ids.push(id),
-                    Found::Text(part) => {
-                        self.encode_words(part, at == 0 && offset == 0, scratch, ids);
-                    }
-                }
-            }
-        }
-    }
-
-    fn encode_words(&self, text: &str, at_start: bool, scratch: &mut Scratch, ids: &mut Vec<u32>) {
-        let mut pieces = std::mem::take(&mut scratch.pieces);
-        let steps = &self.inner.spec.pre_tokenizers;
-        let text = pieces.cut(steps, &self.inner.layout, self.section, text, at_start);
-        for &(from, to) in pieces.spans() {
-            if let Some(word) = text.get(from..to) {
-                let model = &self.inner.spec.model;
-                self.inner.lookup.encode_word(model, &self.tables, word, scratch, ids);
-            }
-        }
-        drop(text);
-        scratch.pieces = pieces;
     }
 }

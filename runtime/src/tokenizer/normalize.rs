@@ -1,32 +1,114 @@
 //! Rewrites a text before it is cut into words.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use kinglet_formats::tokenizer::{Charsmap, ClassMap, Layout, Normalizer, class_flags};
+use kinglet_formats::tokenizer::{
+    Charsmap, ClassMap, Layout, Normalizer, byte_letter, class_flags,
+};
 use unicode_normalization::{
     IsNormalized, UnicodeNormalization, char::is_combining_mark, is_nfc_quick, is_nfd_quick,
     is_nfkc_quick, is_nfkd_quick,
 };
 use unicode_segmentation::UnicodeSegmentation;
 
-/// Applies all steps in order.
-pub(super) fn normalize<'t>(
+use super::added::AddedSet;
+use super::{Place, sentencepiece};
+
+/// What steps look up.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) section: &'a [u8],
+    /// Pieces that SentencePiece leaves as they are.
+    pub(super) whole: &'a AddedSet,
+}
+
+/// Applies all steps in order to a text that stands at `place`: nothing is put before one that
+/// continues another.
+pub(super) fn normalize_at<'t>(
+    place: Place,
     steps: &[Normalizer],
-    layout: &Layout,
-    section: &[u8],
+    context: Context<'_>,
     text: &'t str,
 ) -> Cow<'t, str> {
     let mut text = Cow::Borrowed(text);
-    for step in steps {
-        if let Some(changed) = apply(step, layout, section, &text) {
+    for step in steps_at(place, steps) {
+        if let Some(changed) = apply(step, context, &text, place) {
             text = Cow::Owned(changed);
         }
     }
     text
 }
 
+/// The rules of SentencePiece, if a step has them.
+pub(super) fn sentencepiece_rules<'a>(
+    step: &Normalizer,
+    context: Context<'a>,
+) -> Option<sentencepiece::Rules<'a>> {
+    let &Normalizer::SentencePiece { charsmap, trim, prepend, behind, mark } = step else {
+        return None;
+    };
+    let Context { layout, section, whole } = context;
+    let charsmap = charsmap.and_then(|charsmap| layout.charsmap(section, charsmap));
+    Some(sentencepiece::Rules { charsmap, whole, trim, prepend, behind, mark })
+}
+
+/// The steps that a text at `place` goes through.
+pub(super) fn steps_at(place: Place, steps: &[Normalizer]) -> impl Iterator<Item = &Normalizer> {
+    let applies = move |step: &&Normalizer| {
+        place != Place::Text || !matches!(step, Normalizer::Prepend { .. })
+    };
+    steps.iter().filter(applies)
+}
+
+/// Calls back with each range of a text that a step replaces, in their order, and with what comes
+/// in its place; for steps that do so.
+pub(super) fn each_edit(
+    step: &Normalizer,
+    context: Context<'_>,
+    text: &str,
+    mut edit: impl FnMut(Range<usize>, &str),
+) {
+    match step {
+        Normalizer::Strip { left, right } => {
+            let start = if *left { text.len() - text.trim_start().len() } else { 0 };
+            let end = if *right { text.trim_end().len().max(start) } else { text.len() };
+            for range in [0..start, end..text.len()] {
+                if !range.is_empty() {
+                    edit(range, "");
+                }
+            }
+        }
+        Normalizer::Prepend { text: prefix } if !text.is_empty() => edit(0..0, prefix),
+        Normalizer::Replace { automaton, content } => {
+            let automaton = context.layout.automaton(context.section, *automaton);
+            let matches = automaton.into_iter().flat_map(|automaton| automaton.matches(text));
+            matches.for_each(|(from, to)| edit(from..to, content));
+        }
+        _ => {}
+    }
+}
+
+/// A text in which a step has replaced some ranges; `None` where there are none.
+fn edited(step: &Normalizer, context: Context<'_>, text: &str) -> Option<String> {
+    let (mut out, mut done, mut changed) = (String::new(), 0, false);
+    each_edit(step, context, text, |range, content| {
+        out.push_str(text.get(done..range.start).unwrap_or_default());
+        out.push_str(content);
+        (done, changed) = (range.end, true);
+    });
+    changed.then(|| out + text.get(done..).unwrap_or_default())
+}
+
 /// The rewritten text, or `None` where the step leaves it as it is.
-fn apply(step: &Normalizer, layout: &Layout, section: &[u8], text: &str) -> Option<String> {
+pub(super) fn apply(
+    step: &Normalizer,
+    context: Context<'_>,
+    text: &str,
+    place: Place,
+) -> Option<String> {
+    let Context { layout, section, .. } = context;
     let unless_normal =
         |is_normal| (!text.is_ascii() && is_normal != IsNormalized::Yes).then_some(());
     match step {
@@ -56,55 +138,17 @@ fn apply(step: &Normalizer, layout: &Layout, section: &[u8], text: &str) -> Opti
                 Some(text)
             }
         }
-        &Normalizer::Strip { left, right } => {
-            let text = if left { text.trim_start() } else { text };
-            Some(if right { text.trim_end() } else { text }.to_owned())
-        }
-        Normalizer::Prepend { text: prefix } => {
-            (!text.is_empty()).then(|| format!("{prefix}{text}"))
-        }
-        Normalizer::Replace { automaton, content } => {
-            let automaton = layout.automaton(section, *automaton)?;
-            let mut out = String::new();
-            let mut done = 0;
-            for (from, to) in automaton.matches(text) {
-                out.push_str(text.get(done..from)?);
-                out.push_str(content);
-                done = to;
-            }
-            (done > 0).then(|| out + text.get(done..).unwrap_or_default())
+        Normalizer::Strip { .. } | Normalizer::Prepend { .. } | Normalizer::Replace { .. } => {
+            edited(step, context, text)
         }
         Normalizer::Charsmap { charsmap } => {
             Some(map_characters(layout.charsmap(section, *charsmap)?, text))
         }
+        Normalizer::SentencePiece { .. } => {
+            Some(sentencepiece_rules(step, context)?.normalize(text, place, None))
+        }
         Normalizer::ByteAlphabet => Some(text.bytes().map(byte_letter).collect()),
     }
-}
-
-/// The character of the GPT-2 byte alphabet for a byte: visible Latin-1 characters stand for
-/// themselves, the others follow from U+0100 on.
-pub(super) fn byte_letter(byte: u8) -> char {
-    match byte {
-        0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff => byte as char,
-        0x00..=0x20 => wide(0x100 + u32::from(byte)),
-        0x7f..=0xa0 => wide(0x121 + u32::from(byte) - 0x7f),
-        0xad => '\u{143}',
-    }
-}
-
-/// The byte that a character of the byte alphabet stands for.
-pub(super) fn letter_byte(letter: char) -> Option<u8> {
-    match letter as u32 {
-        code @ (0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) => Some(code as u8),
-        code @ 0x100..=0x120 => Some((code - 0x100) as u8),
-        code @ 0x121..=0x142 => Some((code - 0x121 + 0x7f) as u8),
-        0x143 => Some(0xad),
-        _ => None,
-    }
-}
-
-fn wide(code: u32) -> char {
-    char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 /// Lower-cased characters, or the one character as it is.
@@ -176,18 +220,4 @@ fn map_characters(map: Charsmap<'_>, text: &str) -> String {
         }
     }
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn byte_alphabet_there_and_back() {
-        let letters: std::collections::BTreeSet<char> = (0..=255).map(byte_letter).collect();
-        assert_eq!(letters.len(), 256);
-        assert!((0..=255).all(|byte| letter_byte(byte_letter(byte)) == Some(byte)));
-        assert_eq!((byte_letter(b' '), byte_letter(b'\n')), ('Ġ', 'Ċ'));
-        assert_eq!(letter_byte(' '), None);
-    }
 }

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use kinglet_formats::tokenizer::{Automaton, Layout, PreTokenizer, PrependScheme, SplitBehavior};
+use kinglet_formats::tokenizer::{
+    Automaton, Layout, PreTokenizer, PrependScheme, SplitBehavior, byte_letter,
+};
 
-use super::normalize::byte_letter;
+use super::Place;
 
 type Span = (usize, usize);
 
@@ -25,30 +27,47 @@ impl Pieces {
         self.spans.capacity() + self.next.capacity()
     }
 
-    /// Applies all steps in order; gives the text that the spans refer to. `at_start`: the text
-    /// stands at the beginning of the input.
+    /// Applies all steps in order; gives the text that the spans refer to. `place`: where the
+    /// text stands in the input.
     pub(super) fn cut<'t>(
         &mut self,
         steps: &[PreTokenizer],
         layout: &Layout,
         section: &[u8],
         text: &'t str,
-        at_start: bool,
+        place: Place,
     ) -> Cow<'t, str> {
         let mut text = Cow::Borrowed(text);
-        self.spans.clear();
-        if !text.is_empty() {
-            self.spans.push((0, text.len()));
-        }
+        self.begin(&text);
         for step in steps {
-            self.next.clear();
-            let rewritten = self.apply(step, layout, section, &text, at_start);
-            std::mem::swap(&mut self.spans, &mut self.next);
-            if let Some(rewritten) = rewritten {
+            if let Some(rewritten) = self.step(step, layout, section, &text, place) {
                 text = Cow::Owned(rewritten);
             }
         }
         text
+    }
+
+    /// Begins with the whole text as one word.
+    pub(super) fn begin(&mut self, text: &str) {
+        self.spans.clear();
+        if !text.is_empty() {
+            self.spans.push((0, text.len()));
+        }
+    }
+
+    /// Applies one step; gives the text that the spans refer to, where it is another now.
+    pub(super) fn step(
+        &mut self,
+        step: &PreTokenizer,
+        layout: &Layout,
+        section: &[u8],
+        text: &str,
+        place: Place,
+    ) -> Option<String> {
+        self.next.clear();
+        let rewritten = self.apply(step, layout, section, text, place);
+        std::mem::swap(&mut self.spans, &mut self.next);
+        rewritten
     }
 
     /// Fills `next` from `spans`; gives the new text if the step rewrites it.
@@ -58,7 +77,7 @@ impl Pieces {
         layout: &Layout,
         section: &[u8],
         text: &str,
-        at_start: bool,
+        place: Place,
     ) -> Option<String> {
         match *step {
             PreTokenizer::Split { automaton, behavior, invert } => {
@@ -73,7 +92,9 @@ impl Pieces {
                 None
             }
             PreTokenizer::PrefixSpace => Some(self.rewrite(text, |piece, out| {
-                if !piece.starts_with(' ') {
+                // What stands first continues the text before.
+                let continues = place == Place::Text && out.is_empty();
+                if !piece.starts_with(' ') && !continues {
                     out.push(' ');
                 }
                 out.push_str(piece);
@@ -82,7 +103,7 @@ impl Pieces {
                 Some(self.rewrite(text, |piece, out| out.extend(piece.bytes().map(byte_letter))))
             }
             PreTokenizer::Metaspace { replacement, prepend, split } => {
-                Some(self.metaspace(text, at_start, replacement, prepend, split))
+                Some(self.metaspace(text, place, replacement, prepend, split))
             }
             PreTokenizer::FixedLength { length } => {
                 for &(from, to) in &self.spans {
@@ -112,7 +133,7 @@ impl Pieces {
     fn metaspace(
         &mut self,
         text: &str,
-        at_start: bool,
+        place: Place,
         mark: char,
         prepend: PrependScheme,
         split: bool,
@@ -122,8 +143,8 @@ impl Pieces {
             let piece = text.get(from..to).unwrap_or_default();
             let mut start = out.len();
             let wanted = match prepend {
-                PrependScheme::Always => true,
-                PrependScheme::First => at_start && from == 0,
+                PrependScheme::Always => place != Place::Text || from > 0,
+                PrependScheme::First => place == Place::Start && from == 0,
                 PrependScheme::Never => false,
             };
             if wanted && !piece.starts_with(' ') && !piece.starts_with(mark) {

@@ -3,7 +3,8 @@
 use kinglet_formats::tokenizer::Tables;
 use kinglet_formats::tokenizer::hash::PieceHash;
 
-use super::model::{Lookup, NONE};
+use super::found::FoundTokens;
+use super::lookup::{Lookup, NONE};
 
 /// The best way to reach a byte offset.
 #[derive(Clone, Copy, Debug)]
@@ -15,69 +16,98 @@ pub(super) struct Best {
     score: f64,
 }
 
-/// What an unknown character is worth.
+/// How words are encoded.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Unknown {
-    pub(super) id: Option<u32>,
-    pub(super) score: f64,
+pub(super) struct Rules {
+    /// Id of an unknown character.
+    pub(super) unk: Option<u32>,
+    /// What an unknown character is worth.
+    pub(super) unk_score: f64,
+    /// Sums are rounded to single precision, as those of SentencePiece.
+    pub(super) single: bool,
 }
+
+impl Rules {
+    fn sum(self, score: f64, so_far: f64) -> f64 {
+        if self.single { f64::from(score as f32 + so_far as f32) } else { score + so_far }
+    }
+}
+
+/// Beyond this SentencePiece begins to count from zero again.
+const MAX_SUM: f64 = 1e5;
 
 const UNREACHED: Best = Best { id: NONE, start: usize::MAX, score: 0.0 };
 
-/// Appends the ids of a word.
+/// Appends the tokens of a word.
 pub(super) fn encode(
-    unknown: Unknown,
+    rules: Rules,
     lookup: &Lookup,
     tables: &Tables<'_>,
     word: &str,
     best: &mut Vec<Best>,
-    ids: &mut Vec<u32>,
+    found: &mut FoundTokens<'_>,
 ) {
     best.clear();
     best.resize(word.len() + 1, UNREACHED);
+    let mut frontier = 0;
     for (from, c) in word.char_indices() {
-        let so_far = best[from].score;
+        let mut so_far = best[from].score;
+        if rules.single && so_far.abs() > MAX_SUM {
+            for reached in best[from..=frontier.max(from)].iter_mut() {
+                reached.score = rules.sum(-so_far, reached.score);
+            }
+            so_far = 0.0;
+        }
         let width = c.len_utf8();
         let mut known = false;
         let mut offer = |to: usize, id: u32, score: f64| {
+            frontier = frontier.max(to);
             let target = &mut best[to];
             if target.start == usize::MAX || score > target.score {
                 *target = Best { id, start: from, score };
             }
         };
         each_piece(tables, &word[from..], |id, len| {
-            offer(from + len, id, tables.score(id) + so_far);
+            offer(from + len, id, rules.sum(tables.score(id), so_far));
             known |= len == width;
         });
         if !known {
-            offer(from + width, NONE, unknown.score + so_far);
+            offer(from + width, NONE, rules.sum(rules.unk_score, so_far));
         }
     }
 
-    let first = ids.len();
+    let first = found.len();
     let mut end = word.len();
     while end > 0 {
         let Best { id, mut start, .. } = best[end];
-        let is_unknown = |id| id == NONE || Some(id) == unknown.id;
+        let is_unknown = |id| id == NONE || Some(id) == rules.unk;
         if is_unknown(id) {
             // Neighbouring unknown characters are one token, or spelled together.
             while start > 0 && is_unknown(best[start].id) {
                 start = best[start].start;
             }
             let text = word.get(start..end).unwrap_or_default().as_bytes();
-            let before = ids.len();
-            if let Some(id) = tables.find(text) {
-                ids.push(id);
-            } else if !lookup.spell(text, |id| ids.push(id)) {
-                ids.extend(unknown.id);
+            let before = found.len();
+            let mut at = start;
+            let mut spell = |id| {
+                found.push(id, at, at + 1);
+                at += 1;
+            };
+            let piece = if rules.single { None } else { tables.find(text) };
+            if let Some(id) = piece {
+                found.push(id, start, end);
+            } else if !lookup.spell(text, &mut spell)
+                && let Some(id) = rules.unk
+            {
+                found.push(id, start, end);
             }
-            ids[before..].reverse();
+            found.reverse_from(before);
         } else {
-            ids.push(id);
+            found.push(id, start, end);
         }
         end = start;
     }
-    ids[first..].reverse();
+    found.reverse_from(first);
 }
 
 /// Calls back with the id and the length of every piece that `text` begins with, short ones first.

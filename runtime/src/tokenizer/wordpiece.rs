@@ -3,32 +3,35 @@
 use kinglet_formats::tokenizer::Tables;
 use kinglet_formats::tokenizer::hash::PieceHash;
 
-/// Appends the ids of a word, or the unknown token if it cannot be spelled in full.
+use super::found::FoundTokens;
+
+/// Appends the tokens of a word, or the unknown token if it cannot be spelled in full.
 pub(super) fn encode(
     unk: u32,
     prefix: &str,
     max_chars: u32,
     tables: &Tables<'_>,
     word: &str,
-    ids: &mut Vec<u32>,
+    found: &mut FoundTokens<'_>,
 ) {
     // Characters are counted only where the word could have too many.
     if word.len() > max_chars as usize && word.chars().count() > max_chars as usize {
-        ids.push(unk);
+        found.push(unk, 0, word.len());
         return;
     }
-    let first = ids.len();
+    let first = found.len();
     let inside = PieceHash::of(prefix.as_bytes());
     let mut rest = word.as_bytes();
     while !rest.is_empty() {
         let at_start = rest.len() == word.len();
         let (hash, prefix) = if at_start { (PieceHash::new(), "") } else { (inside, prefix) };
         let Some((id, len)) = longest(tables, hash, prefix.as_bytes(), rest) else {
-            ids.truncate(first);
-            ids.push(unk);
+            found.truncate(first);
+            found.push(unk, 0, word.len());
             return;
         };
-        ids.push(id);
+        let at = word.len() - rest.len();
+        found.push(id, at, at + len);
         rest = &rest[len..];
     }
 }

@@ -6,9 +6,8 @@ import { assemble } from './loader.js';
 import { Progress } from './progress.js';
 import { FileSource, UrlSource } from './source.js';
 import { FolderFile, OpfsFile, storageError } from './store.js';
+import { tasks } from './tasks.js';
 import { candidates, defaultThreads } from './variant.js';
-
-const EMBED_BATCH = 16; // texts between two looks at the abort signal
 
 /** Serves requests; `host` brings `post`, `tick` and `loadVariant`. */
 export class Engine {
@@ -152,18 +151,27 @@ export class Engine {
     emit({ done: total, total });
   }
 
-  async $embed({ texts }, signal) {
-    const vectors = [];
-    for (let at = 0; at < texts.length; at += EMBED_BATCH) {
-      if (at > 0) await this.#host.tick();
+  async $task({ task, ...args }, signal, emit) {
+    const pause = async () => {
+      await this.#host.tick();
       signal.throwIfAborted();
-      vectors.push(...this.#model.embed(texts.slice(at, at + EMBED_BATCH)));
-    }
-    return { value: vectors, transfer: vectors.map((vector) => vector.buffer) };
+    };
+    return tasks[task](this.#model, args, pause, emit);
   }
 
   async $quantize({ module, ...job }, signal, emit) {
     return { value: await convert(job, await this.#host.loadVariant(module), signal, emit) };
+  }
+
+  /** Whether a model is kept whole under a name. */
+  async $kept({ key, cache }) {
+    const { store } = await openStore({ url: key }, cache === 'required' || cache);
+    try {
+      const note = await store?.readNote();
+      return { value: note?.url === key && store.size === note.length };
+    } finally {
+      store?.close();
+    }
   }
 
   async $info() {
@@ -192,9 +200,25 @@ export class Engine {
   }
 }
 
-async function openSource({ url, blob, path }) {
-  if (url !== undefined) return new UrlSource(url);
-  return blob ? FileSource.ofBlob(blob) : FileSource.ofPath(path);
+async function openSource({ url, token, key, blob, path }) {
+  if (key !== undefined && !blob) return new Kept(key);
+  if (url !== undefined) return new UrlSource(url, token);
+  return blob ? FileSource.ofBlob(blob, key ?? blob.name, key ?? null) : FileSource.ofPath(path);
+}
+
+/** A model of which nothing is known but that it is kept under a name. */
+class Kept {
+  etag = null;
+
+  constructor(key) {
+    this.url = this.name = key;
+  }
+
+  open() {
+    throw new KingletError('not-kept', `${this.name} is not kept on this device, or damaged`);
+  }
+
+  close() {}
 }
 
 async function openStore(source, cache) {
@@ -203,7 +227,8 @@ async function openStore(source, cache) {
     const store = typeof cache === 'object'
       ? await FolderFile.open(source.url, cache.folder)
       : await OpfsFile.open(source.url);
-    if (cache === 'refresh') store.truncate(0);
+    // Of another conversion, nothing is of use.
+    if (cache === 'refresh' || source.converted) store.truncate(0);
     return { store, storeError: null };
   } catch (error) {
     const storeError = error instanceof KingletError ? error : storageError(error);

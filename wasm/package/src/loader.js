@@ -1,6 +1,7 @@
 // From a source to a file in the engine's memory, checked chunk by chunk.
 
 import { KingletError } from './errors.js';
+import { pause } from './source.js';
 import { storageError } from './store.js';
 
 const HEADER = 128; // bytes
@@ -250,12 +251,4 @@ function cutShort(source, { received, length }) {
   return source.url === null
     ? new KingletError('truncated', message, { expected: length, found: received })
     : new KingletError('network', message, { retryable: true });
-}
-
-function pause(ms, signal) {
-  return new Promise((resolve, reject) => {
-    const abort = () => (clearTimeout(timer), reject(signal.reason));
-    const timer = setTimeout(() => (signal.removeEventListener('abort', abort), resolve()), ms);
-    signal.addEventListener('abort', abort, { once: true });
-  });
 }

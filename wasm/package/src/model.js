@@ -2,12 +2,14 @@
 
 import { KingletError } from './errors.js';
 import { Link } from './link.js';
+import { checkCount, checkOptions, text, texts } from './options.js';
+import { checkpointOf, convertFiles } from './quantize.js';
 
 const disposed = (what) => new KingletError('disposed', `the ${what} has been disposed of`);
 
 /** Loads a model; `platform` brings workers and the package's files. See `index.d.ts`. */
 export async function load(platform, source, options = {}) {
-  const { onProgress, signal, threads, cache = true, variant, retries = 5, kv, context } = options;
+  const { signal, threads, cache = true, variant, retries = 5, kv, context } = options;
   checkCount('threads', threads);
   checkCount('context', context);
   if (kv !== undefined && kv !== 'f16' && kv !== 'int8') {
@@ -15,7 +17,39 @@ export async function load(platform, source, options = {}) {
   }
   signal?.throwIfAborted();
   const settings = { threads, cache, variant, retries, kv, context };
-  const from = platform.source(source);
+  const checkpoint = checkpointOf(platform, source, options);
+  if (checkpoint) return loadCheckpoint(platform, checkpoint, settings, options);
+  return start(platform, platform.source(source), settings, options);
+}
+
+/** Loads what is no model yet: from what is kept of an earlier time, or converted now. */
+async function loadCheckpoint(platform, checkpoint, settings, options) {
+  const { key } = checkpoint;
+  if (settings.cache !== false && settings.cache !== 'refresh' && (await isKept(platform, key, settings, options))) {
+    try {
+      return await start(platform, { key }, settings, options);
+    } catch (error) {
+      if (error.code !== 'not-kept') throw error;
+    }
+  }
+  const { name, files } = await checkpoint.files();
+  // A file that is a model already.
+  if (files.length === 1 && files[0][0].endsWith('.kinglet')) return start(platform, files[0][1], settings, options);
+  const blob = await convertFiles(platform, name, files, options);
+  return start(platform, { key, blob }, settings, options);
+}
+
+async function isKept(platform, key, { cache }, { signal }) {
+  const link = new Link(platform.startWorker());
+  try {
+    return await link.call('kept', { key, cache }, { signal });
+  } finally {
+    link.close(disposed('worker'));
+  }
+}
+
+/** Starts a worker with a model. */
+async function start(platform, from, settings, { onProgress, signal }) {
   const link = new Link(platform.startWorker());
   try {
     const args = { source: from, ...settings, files: platform.files };
@@ -47,12 +81,46 @@ export class Model {
   }
 
   /** One vector for each text, in order. */
-  async embed(texts, { signal } = {}) {
-    const one = typeof texts === 'string';
-    const list = one ? [texts] : [...texts];
-    list.forEach((each) => text('texts', each));
-    const vectors = await this.#link.call('embed', { texts: list }, { signal });
-    return one ? vectors[0] : vectors;
+  async embed(given, { signal, onTruncated, ...options } = {}) {
+    return this.#perText('embed', given, options, { signal, onEvent: onTruncated });
+  }
+
+  /** Labels with scores for each text, in order: the model's own, or those that are given. */
+  async classify(given, { signal, ...options } = {}) {
+    for (const name of ['pairs', 'labels']) {
+      if (options[name] !== undefined) options[name] = texts(name, options[name]);
+    }
+    return this.#perText('classify', given, options, { signal });
+  }
+
+  /** The labelled parts of each text, in order. */
+  async tag(given, { signal, ...options } = {}) {
+    return this.#perText('tag', given, options, { signal });
+  }
+
+  /** The likeliest tokens for each mask of a text. */
+  async fillMask(given, { signal, ...options } = {}) {
+    return this.#task('fillMask', { text: text('text', given) }, options, { signal });
+  }
+
+  /** The parts of a text that answer a question, the best first. */
+  async answer(question, context, { signal, ...options } = {}) {
+    const args = { question: text('question', question), context: text('context', context) };
+    return this.#task('answer', args, options, { signal });
+  }
+
+  /** Documents' numbers in the order in which they answer a query. */
+  async rerank(query, docs, { signal, ...options } = {}) {
+    return this.#task('rerank', { query: text('query', query), docs: texts('docs', docs) }, options, { signal });
+  }
+
+  async #perText(task, given, options, how) {
+    const made = await this.#task(task, { texts: texts('texts', given) }, options, how);
+    return typeof given === 'string' ? made[0] : made;
+  }
+
+  #task(task, args, options, how) {
+    return this.#link.call('task', { task, ...args, options: checkOptions(task, options) }, how);
   }
 
   /** What the model is and how it runs. */
@@ -122,10 +190,11 @@ export class Generation {
   #stop = new AbortController();
 
   constructor(link, args, options) {
-    const { signal, onPrompt, ...settings } = options;
+    const { signal, onPrompt, stop, ...settings } = options;
+    if (stop !== undefined) settings.stop = typeof stop === 'string' ? [stop] : stop;
     const any = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal;
     const onEvent = (event) => (typeof event === 'string' ? this.#push(event) : onPrompt?.(event));
-    const request = { ...args, options: checkOptions(settings) };
+    const request = { ...args, options: checkOptions('generate', settings) };
     link.call('generate', request, { signal: any, onEvent }).then(
       (stats) => {
         this.#stats = stats;
@@ -182,43 +251,4 @@ export class Generation {
     this.#ended = {};
     return error ? Promise.reject(error) : Promise.resolve({ value: undefined, done: true });
   }
-}
-
-const RANGES = {
-  maxTokens: (x) => Number.isInteger(x) && x >= 0,
-  temperature: (x) => x >= 0 && x < Infinity,
-  topK: (x) => Number.isInteger(x) && x >= 0,
-  topP: (x) => x >= 0 && x <= 1,
-  minP: (x) => x >= 0 && x <= 1,
-  repeatPenalty: (x) => x > 0 && x < Infinity,
-  repeatLastN: (x) => Number.isInteger(x) && x >= 0,
-  seed: (x) => Number.isSafeInteger(x) && x >= 0,
-  stop: (x) => Array.isArray(x) && x.every((each) => typeof each === 'string'),
-};
-
-function checkOptions(options) {
-  const checked = {};
-  for (const [name, given] of Object.entries(options)) {
-    if (given === undefined) continue;
-    const value = name === 'stop' && typeof given === 'string' ? [given] : given;
-    if (!RANGES[name]) {
-      const known = Object.keys(RANGES).join(', ');
-      throw new KingletError('invalid-option', `there is no option ${name}; there are ${known}`);
-    }
-    if ((name !== 'stop' && typeof value !== 'number') || !RANGES[name](value)) {
-      throw new KingletError('invalid-option', `${name} is ${given}, which is out of its range`);
-    }
-    checked[name] = value;
-  }
-  return checked;
-}
-
-function checkCount(name, value) {
-  if (value === undefined || (Number.isInteger(value) && value > 0)) return;
-  throw new KingletError('invalid-option', `${name} is ${value}, but must be 1 or more`);
-}
-
-function text(name, value) {
-  if (typeof value === 'string') return value;
-  throw new KingletError('invalid-option', `${name} must be text, not ${typeof value}`);
 }

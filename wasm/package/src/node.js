@@ -16,6 +16,7 @@ const platform = {
   files,
   quantizer: module('quantize'),
   paths: true,
+  hub: { endpoint: process.env.HF_ENDPOINT, token: process.env.HF_TOKEN },
   source(given) {
     if (given instanceof Blob) return { blob: given };
     if (given instanceof ArrayBuffer || ArrayBuffer.isView(given)) return { blob: new Blob([given]) };

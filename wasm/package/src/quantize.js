@@ -1,29 +1,52 @@
 // What a page calls to turn a checkpoint into a model, in a worker of its own.
 
 import { KingletError } from './errors.js';
+import { ENDPOINT, filesAt, filesOf as filesOfRepository, isCheckpoint, nameOf as nameOfRepository, parse } from './hub.js';
 import { Link } from './link.js';
+import { checkNames } from './options.js';
 
 const OPTIONS = ['type', 'group', 'name', 'onProgress', 'signal'];
 
 /** Converts a checkpoint; `platform` brings workers and the package's files. See `index.d.ts`. */
 export async function quantize(platform, checkpoint, options = {}) {
-  const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name));
-  if (unknown !== undefined) {
-    const known = OPTIONS.join(', ');
-    throw new KingletError('invalid-option', `there is no option ${unknown}; there are ${known}`);
-  }
+  checkNames(options, OPTIONS);
   const { type, group, onProgress, signal } = options;
   signal?.throwIfAborted();
   const files = filesOf(checkpoint).map(([name, file]) => [name, sourceOf(platform, file)]);
   const name = options.name ?? nameOf(checkpoint, files);
+  return convertFiles(platform, String(name), files, { type, group, onProgress, signal });
+}
+
+/** Converts files, each with its name and where it is, in a worker of its own. */
+export async function convertFiles(platform, name, files, { type, group, retries, onProgress, signal }) {
   const link = new Link(platform.startWorker());
   try {
     const words = { type: wordOf(type), group: wordOf(group) };
-    const job = { module: platform.quantizer, name: String(name), files, ...words };
+    const job = { module: platform.quantizer, name, files, retries, ...words };
     return await link.call('quantize', job, { signal, onEvent: onProgress });
   } finally {
     link.close(new KingletError('disposed', 'the conversion is over'));
   }
+}
+
+/**
+ * What `load` is given, if it is a checkpoint in the network: the name under which its conversion is
+ * kept, and what brings its files; null if it is none.
+ */
+export function checkpointOf(platform, source, options) {
+  if (typeof source !== 'string' && !(source instanceof URL)) return null;
+  const { type = 'int8', group = 64, signal } = options;
+  const how = type === 'int8' && String(group) === '64' ? '' : `#${type}-${group}`;
+  const repository = parse(String(source));
+  if (repository) {
+    const endpoint = (options.endpoint ?? platform.hub?.endpoint ?? ENDPOINT).replace(/\/+$/, '');
+    const token = options.token ?? platform.hub?.token;
+    const files = () => filesOfRepository(repository, { endpoint, token, signal });
+    return { key: nameOfRepository(repository) + how, files };
+  }
+  const { url } = platform.source(source);
+  if (url === undefined || !isCheckpoint(url)) return null;
+  return { key: url + how, files: async () => filesAt(url) };
 }
 
 const wordOf = (value) => (value === undefined ? undefined : String(value));

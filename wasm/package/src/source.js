@@ -17,9 +17,13 @@ export class UrlSource {
   /** The entity tag of the file, as far as it is known; a change means another file. */
   etag = null;
 
-  constructor(url) {
+  #token;
+
+  /** @param {string|null} [token] who asks, for the server of the address alone */
+  constructor(url, token = null) {
     this.url = url;
     this.name = url;
+    this.#token = token;
   }
 
   /**
@@ -29,7 +33,7 @@ export class UrlSource {
    *   `start` is where the pieces begin, 0 if the server does not know ranges
    */
   async open(offset, signal) {
-    const headers = {};
+    const headers = this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
     if (offset > 0) {
       headers.Range = `bytes=${offset}-`;
       if (this.etag && !this.etag.startsWith('W/')) headers['If-Range'] = this.etag;
@@ -125,6 +129,53 @@ function totalOf(response, start) {
   return length === null || response.headers.has('content-encoding') ? null : start + Number(length);
 }
 
+/**
+ * The pieces of a file from where it was `opened` on; a connection that is cut is opened again while
+ * that brings anything.
+ */
+export async function* resumed(source, opened, retries, signal) {
+  let { total, pieces } = opened;
+  let at = 0;
+  for (let failures = 0; ; ) {
+    const before = at;
+    try {
+      for await (const piece of pieces) {
+        at += piece.length;
+        yield piece;
+      }
+      if (total === null || at >= total) return;
+      throw passing('network', `${source.name} ended after ${at} of ${total} bytes`, { url: source.url });
+    } catch (error) {
+      signal.throwIfAborted();
+      failures = at > before ? 1 : failures + 1;
+      if (!error.retryable || failures > retries) throw error;
+      await pause(Math.min(8000, 250 * 2 ** failures), signal);
+      pieces = rest(source, at, signal);
+    }
+  }
+}
+
+/** What follows byte `at` of a file that has not changed. */
+async function* rest(source, at, signal) {
+  const { start, changed, pieces } = await source.open(at, signal);
+  if (changed) throw new KingletError('network', `${source.name} changed during the download; load it again`);
+  let skip = at - start;
+  for await (const piece of pieces) {
+    const n = Math.min(skip, piece.length);
+    skip -= n;
+    if (n < piece.length) yield piece.subarray(n);
+  }
+}
+
+/** Waits, unless the signal aborts. */
+export function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    const abort = () => (clearTimeout(timer), reject(signal.reason));
+    const timer = setTimeout(() => (signal.removeEventListener('abort', abort), resolve()), ms);
+    signal.addEventListener('abort', abort, { once: true });
+  });
+}
+
 /** A file on this machine: a `Blob`, or in Node a path. */
 export class FileSource {
   phase = 'read';
@@ -133,9 +184,13 @@ export class FileSource {
   #read;
   #size;
 
-  static ofBlob(blob, name = blob.name ?? 'the file') {
+  /** @param {string|null} [key] the name under which the file is kept */
+  static ofBlob(blob, name = blob.name ?? 'the file', key = null) {
     const read = async (at, n) => new Uint8Array(await blob.slice(at, at + n).arrayBuffer());
-    return new FileSource(name, blob.size, read);
+    const source = new FileSource(name, blob.size, read);
+    source.url = key;
+    source.converted = key !== null;
+    return source;
   }
 
   static async ofPath(path) {

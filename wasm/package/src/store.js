@@ -4,6 +4,7 @@
 // file that is too short is a download to go on with, and one of full length is a model.
 
 import { KingletError } from './errors.js';
+import { nameOf as keyOf, parse } from './hub.js';
 
 const FOLDER = 'kinglet';
 
@@ -161,7 +162,10 @@ export const stored = {
   /** Removes the model of an address; does nothing if it is not there. */
   async remove(url) {
     const folder = await openFolder();
-    const name = await nameOf(new URL(url, document.baseURI).href);
+    // Behind # stands how a checkpoint was converted.
+    const [text, how] = String(url).split(/(?=#)/);
+    const model = parse(text);
+    const name = await nameOf(model ? keyOf(model) + (how ?? '') : new URL(url, document.baseURI).href);
     for (const ending of ['.kinglet', '.json']) {
       await folder?.removeEntry(name + ending).catch((error) => {
         if (error.name !== 'NotFoundError') throw storageError(error);

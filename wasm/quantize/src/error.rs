@@ -1,7 +1,7 @@
 //! Errors as JavaScript `Error` objects with a `code`.
 
 use js_sys::Reflect;
-use kinglet_formats::checkpoint::CheckpointError;
+use kinglet_formats::checkpoint::{CheckpointError, OnnxProblem};
 use kinglet_quantize::{InvalidOption, QuantizeError};
 
 /// An error of this code and message.
@@ -24,12 +24,22 @@ pub(crate) fn option(name: &str, error: &InvalidOption) -> js_sys::Error {
 fn code(error: &QuantizeError) -> &'static str {
     match error {
         QuantizeError::NotACheckpoint { .. }
+        | QuantizeError::NotAModel { .. }
+        | QuantizeError::OtherPlace { .. }
         | QuantizeError::Checkpoint(CheckpointError::UnknownKind { .. }) => "not-a-checkpoint",
         QuantizeError::MissingFile { .. } => "missing-file",
         QuantizeError::UnsupportedArchitecture { .. }
         | QuantizeError::UnsupportedOption { .. }
         | QuantizeError::NotFloat { .. }
         | QuantizeError::UnmappedTensors { .. } => "unsupported",
+        QuantizeError::Checkpoint(CheckpointError::Onnx { problem, .. }) => match problem {
+            OnnxProblem::ExternalMissing { .. } => "missing-file",
+            OnnxProblem::Node { .. }
+            | OnnxProblem::NoParameters
+            | OnnxProblem::Sparse
+            | OnnxProblem::UnsupportedType { .. } => "unsupported",
+            _ => "corrupt",
+        },
         QuantizeError::Output(_) | QuantizeError::Threads(_) => "internal",
         _ => "corrupt",
     }

@@ -5,6 +5,7 @@
 //! new Conversion(name: string)                   of the checkpoint
 //!   .add(name: string, length: number): number   room for a file; its bytes go to the address given
 //!   .run(type, group, write, progress)           writes the file
+//! onnxFiles(names: string[]): string[]           which of a folder's files are an ONNX model
 //! ```
 //!
 //! `write(at: number, bytes: Uint8Array)` gets the file's pieces: first those of its data, in
@@ -18,6 +19,7 @@ mod sink;
 use std::ops::ControlFlow;
 
 use js_sys::{Error, Function};
+use kinglet_formats::checkpoint;
 use kinglet_formats::map::BytesMut;
 use kinglet_quantize::{Options, Source, Stage, Update, quantize_to};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
@@ -82,6 +84,13 @@ impl Conversion {
         quantize_to(&source, &options, Sink::new(write), &mut tell).map_err(error::from)?;
         Ok(())
     }
+}
+
+/// The ONNX files of a folder with files of these names that are one model together; none if there is
+/// no such model.
+#[wasm_bindgen(js_name = onnxFiles)]
+pub fn onnx_files(names: Vec<String>) -> Vec<String> {
+    checkpoint::onnx_files(&|name| names.iter().any(|known| known == name))
 }
 
 /// A panic becomes a JavaScript error with its message; the module cannot be used afterwards.

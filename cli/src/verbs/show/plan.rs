@@ -1,15 +1,17 @@
 //! `kinglet show --plan`: what running a model takes of the machine's memory.
 
-use std::path::Path;
+use std::num::NonZeroUsize;
 
-use kinglet::{MemoryPlan, Model, ModelOptions};
+use kinglet::{MemoryPlan, Model};
 use serde::Serialize;
 
 use super::Arguments;
 use crate::arguments::session_options;
 use crate::failure::Failure;
 use crate::memory;
-use crate::output::{Format, print, print_json};
+use crate::numbers;
+use crate::output::{Format, print, print_json, print_json_line, say};
+use crate::resolve::{Resolved, open_file};
 use crate::table::Table;
 use crate::units;
 
@@ -29,15 +31,15 @@ struct Description {
     total: usize,
 }
 
-pub(super) fn show(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn show(resolved: &Resolved, arguments: &Arguments) -> Result<(), Failure> {
     let program = memory::program();
-    let mut options = ModelOptions::default();
-    options.threads = arguments.model.threads.map(std::num::NonZeroUsize::get);
-    let model =
-        Model::open_with(path, &options).map_err(|e| Failure::from(e).during(path.display()))?;
+    let model = open_file(resolved, arguments.model.threads.map(NonZeroUsize::get))?;
+    if let Some(note) = numbers::note_on_context(arguments.context, model.context_length()) {
+        say!("{note}");
+    }
     let plan = model.memory_plan(&session_options(arguments.context, arguments.kv))?;
     if arguments.output == Format::Md {
-        return print(&table(&model, &plan, program).markdown());
+        return print(&table(&resolved.name, &model, &plan, program).markdown());
     }
     let description = Description {
         context_length: plan.context_length,
@@ -51,10 +53,10 @@ pub(super) fn show(path: &Path, arguments: &Arguments) -> Result<(), Failure> {
         private: plan.private() + program.map_or(0, |program| program.private as usize),
         total: plan.total() + program.map_or(0, |program| program.peak as usize),
     };
-    if arguments.output == Format::Json {
-        print_json(&description)
-    } else {
-        print_csv(&description)
+    match arguments.output {
+        Format::Json => print_json(&description),
+        Format::Jsonl => print_json_line(&description),
+        _ => print_csv(&description),
     }
 }
 
@@ -68,8 +70,8 @@ fn print_csv(description: &Description) -> Result<(), Failure> {
     print(&csv.csv())
 }
 
-fn table(model: &Model, plan: &MemoryPlan, program: Option<memory::Memory>) -> Table {
-    let title = format!("{}, {} tokens", model.meta().general.name, plan.context_length);
+fn table(name: &str, model: &Model, plan: &MemoryPlan, program: Option<memory::Memory>) -> Table {
+    let title = format!("{name}, {}", units::count(plan.context_length, "token"));
     let mut table = Table::new(&[&title, "private:", "in all:"]);
     let mut row = |name: String, private: usize, all: usize| {
         table.row([name, units::bytes(private as u64), units::bytes(all as u64)]);
@@ -79,7 +81,8 @@ fn table(model: &Model, plan: &MemoryPlan, program: Option<memory::Memory>) -> T
     row("tokenizer and index, mapped".to_owned(), file(plan.file_head), plan.file_head);
     let per_position = units::bytes(plan.kv_per_position as u64);
     row(format!("keys and values, {per_position} a token"), plan.kv, plan.kv);
-    row(format!("buffers, {} threads", model.n_threads()), plan.scratch, plan.scratch);
+    let threads = units::count(model.n_threads(), "thread");
+    row(format!("buffers, {threads}"), plan.scratch, plan.scratch);
     let (private, all) = program.map_or((0, 0), |p| (p.private as usize, p.peak as usize));
     if program.is_some() {
         row("the program".to_owned(), private, all);

@@ -3,9 +3,8 @@
 //! Every expression is the one of ggml's reference decoder, in `f32` without fused operations, so
 //! that the results are equal bit for bit.
 
-use half::f16;
-
-use super::k_block;
+use super::k_block::{self, scale};
+use super::table_block;
 use crate::checkpoint::DType;
 
 /// Decodes `out.len()` elements, whole blocks, from the beginning of `stored`.
@@ -21,6 +20,11 @@ pub(crate) fn decode_blocks(dtype: DType, stored: &[u8], out: &mut [f32]) {
         DType::Q4_K => each_block(stored, out, k_block::q4_k),
         DType::Q5_K => each_block(stored, out, k_block::q5_k),
         DType::Q6_K => each_block(stored, out, k_block::q6_k),
+        DType::IQ4_NL => each_block(stored, out, table_block::iq4_nl),
+        DType::IQ4_XS => each_block(stored, out, table_block::iq4_xs),
+        DType::MXFP4 => each_block(stored, out, table_block::mxfp4),
+        DType::TQ1_0 => each_block(stored, out, table_block::tq1_0),
+        DType::TQ2_0 => each_block(stored, out, table_block::tq2_0),
         _ => debug_assert!(false, "{dtype} is not a block type"),
     }
 }
@@ -35,11 +39,6 @@ fn each_block<const B: usize, const N: usize>(
     for (block, out) in stored.as_chunks::<B>().0.iter().zip(out) {
         decode(block, out);
     }
-}
-
-/// The `f16` at byte `at` of a block.
-pub(super) fn scale<const B: usize>(block: &[u8; B], at: usize) -> f32 {
-    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
 /// `d`, 32 x 4 bits: `d * (q - 8)`. Low halves of the bytes come first, then the high ones.

@@ -3,7 +3,12 @@
 //! Every expression is the one of ggml's reference decoder, in `f32` without fused operations, so
 //! that the results are equal bit for bit.
 
-use super::block::scale;
+use half::f16;
+
+/// The `f16` at byte `at` of a block.
+pub(super) fn scale<const B: usize>(block: &[u8; B], at: usize) -> f32 {
+    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
+}
 
 /// 16 bytes of 4-bit scale and minimum, 256 x 2 bits, `d`, `d_min`.
 pub(super) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {

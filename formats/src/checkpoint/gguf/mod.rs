@@ -7,20 +7,27 @@ mod block;
 mod cursor;
 mod k_block;
 mod metadata;
+mod parts;
+mod table_block;
 mod tensor_type;
+mod value;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 pub(crate) use block::decode_blocks;
-pub use metadata::{Array, Kind, Metadata, Value};
+pub use metadata::Metadata;
+pub use parts::names as part_names;
+pub use value::{Array, Kind, Value};
 
-use super::error::{CheckpointError, Quoted};
+use super::error::{CheckpointError, Quoted, TensorProblem};
+use super::joined::Joined;
 use super::stored::{Claim, Stored};
 use super::{Checkpoint, TensorInfo};
-use crate::map::Bytes;
+use crate::map::{Bytes, MapError};
 use cursor::Cursor;
+use parts::Split;
 
 /// Name, number of dimensions, type and offset of a tensor without name and dimensions.
 const MIN_TENSOR_RECORD: usize = 8 + 4 + 4 + 8;
@@ -29,9 +36,10 @@ const MAX_TENSORS: u64 = 1 << 20;
 const MAX_DIMS: u32 = 4;
 const DEFAULT_ALIGNMENT: u32 = 32;
 
-/// A GGUF file.
+/// A GGUF file, or several that are parts of one model.
 pub struct Gguf {
-    stored: Stored,
+    tensors: Joined,
+    files: Vec<PathBuf>,
     metadata: Metadata,
     version: u32,
 }
@@ -68,8 +76,19 @@ pub enum GgufProblem {
     ElementNotUtf8 { key: Quoted, element: usize },
     #[error("general.alignment is {found}; a power of two of type U32 is needed")]
     Alignment { found: String },
-    #[error("is one part of {parts}; join them with `llama-gguf-split --merge` first")]
-    Split { parts: u64 },
+    #[error("is part {number} of {count}; open it where all of them are")]
+    Split { number: u64, count: u64 },
+    #[error(
+        "is part {number} of {count}, but its name does not end in -{number:05}-of-{count:05}.gguf, \
+         by which the others are found; give it the name that it had"
+    )]
+    PartName { number: u64, count: u64 },
+    #[error("part {number} of {count}, {name}, is missing beside it; download it too")]
+    MissingPart { name: Quoted, number: usize, count: usize },
+    #[error("is not part {number} of {count}, as its name says; download it again")]
+    OtherPart { number: u64, count: u64 },
+    #[error("all parts have {found} tensors, not {expected}; download them again")]
+    PartTensors { found: u64, expected: u64 },
     #[error("tensor {tensor} has {found} dimensions, more than the {MAX_DIMS} of the format")]
     Dimensions { tensor: Quoted, found: u32 },
     #[error("tensor {tensor} has {dim} elements along one dimension, too many for this machine")]
@@ -84,22 +103,84 @@ pub enum GgufProblem {
 }
 
 impl Gguf {
-    /// Maps the file at `path` and reads everything but the data.
+    /// Maps the file at `path` and reads everything but the data. If it is one part of several, the
+    /// others are found beside it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
-        let path = path.as_ref();
-        Self::parse(Bytes::map(path)?, path)
+        Self::open_with(path, |path| match path.exists() {
+            true => Ok(Some(Bytes::map(path)?)),
+            false => Ok(None),
+        })
     }
 
-    /// Reads everything but the data of `bytes`; `file` is the name to use in errors.
+    /// As [`open`](Self::open), of files whose bytes `read` gives by their names, `None` for a file
+    /// that is not there.
+    pub fn open_with(
+        path: impl AsRef<Path>,
+        read: impl Fn(&Path) -> Result<Option<Bytes>, CheckpointError>,
+    ) -> Result<Self, CheckpointError> {
+        let path = path.as_ref();
+        let refuse = |file: &Path, problem| CheckpointError::Gguf { file: file.into(), problem };
+        let Some(bytes) = read(path)? else {
+            return Err(MapError::Missing { path: path.to_owned() }.into());
+        };
+        let (head, split) = Head::of_part(&bytes).map_err(|problem| refuse(path, problem))?;
+        let Some(split) = split else { return Self::join(vec![(path.to_owned(), bytes, head)]) };
+        let names = split.names(path).map_err(|problem| refuse(path, problem))?;
+        let mut parts = Vec::new();
+        for (number, name) in names.iter().enumerate() {
+            let Some(bytes) = read(name)? else {
+                return Err(refuse(path, parts::missing(name, number, names.len())));
+            };
+            let (head, found) = Head::of_part(&bytes).map_err(|problem| refuse(name, problem))?;
+            Split::check(found, number, split.count).map_err(|problem| refuse(name, problem))?;
+            parts.push((name.clone(), bytes, head));
+        }
+        Self::join(parts)
+    }
+
+    /// Reads everything but the data of `bytes`, a whole model; `file` is the name to use in errors.
     pub fn parse(bytes: Bytes, file: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let file = file.as_ref();
-        let head = Head::read(&bytes)
-            .map_err(|problem| CheckpointError::Gguf { file: file.to_owned(), problem })?;
-        Ok(Self {
-            metadata: Metadata::new(bytes.clone(), file.to_owned(), head.entries),
-            stored: Stored::check(file.to_owned(), bytes, head.claims)?,
-            version: head.version,
-        })
+        let refuse = |problem| CheckpointError::Gguf { file: file.to_owned(), problem };
+        let (head, split) = Head::of_part(&bytes).map_err(refuse)?;
+        if let Some(Split { number, count }) = split {
+            return Err(refuse(GgufProblem::Split { number: number.saturating_add(1), count }));
+        }
+        Self::join(vec![(file.to_owned(), bytes, head)])
+    }
+
+    /// All parts of a model, at least one. The first has its metadata.
+    fn join(parts: Vec<(PathBuf, Bytes, Head)>) -> Result<Self, CheckpointError> {
+        let mut first = None;
+        let mut stored: Vec<Box<dyn Checkpoint>> = Vec::new();
+        let mut files = Vec::new();
+        for (file, bytes, head) in parts {
+            stored.push(Box::new(Stored::check(file.clone(), bytes.clone(), head.claims)?));
+            first.get_or_insert_with(|| {
+                (Metadata::new(bytes, file.clone(), head.entries), head.version)
+            });
+            files.push(file);
+        }
+        let file = || files.first().cloned().unwrap_or_default();
+        let Some((metadata, version)) = first else {
+            return Err(CheckpointError::Gguf { file: file(), problem: GgufProblem::Magic });
+        };
+        let tensors = Joined::new(stored, |_, info| Some(info.name.clone())).map_err(|tensor| {
+            CheckpointError::Tensor { file: file(), tensor, problem: TensorProblem::Duplicate }
+        })?;
+        let found = tensors.tensors().len() as u64;
+        match metadata.u64("split.tensors.count") {
+            Some(expected) if files.len() > 1 && found != expected => {
+                let problem = GgufProblem::PartTensors { found, expected };
+                Err(CheckpointError::Gguf { file: file(), problem })
+            }
+            _ => Ok(Self { tensors, files, metadata, version }),
+        }
+    }
+
+    /// The files of the model, as they were opened.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// The metadata: hyperparameters, vocabulary, chat template.
@@ -115,7 +196,7 @@ impl Gguf {
 
 impl Checkpoint for Gguf {
     fn tensors(&self) -> &[TensorInfo] {
-        self.stored.tensors()
+        self.tensors.tensors()
     }
 
     fn read_rows(
@@ -124,15 +205,15 @@ impl Checkpoint for Gguf {
         first_row: usize,
         out: &mut [f32],
     ) -> Result<(), CheckpointError> {
-        self.stored.read_rows(index, first_row, out)
+        self.tensors.read_rows(index, first_row, out)
     }
 
     fn raw(&self, index: usize) -> Result<&[u8], CheckpointError> {
-        self.stored.raw(index)
+        self.tensors.raw(index)
     }
 
     fn find(&self, name: &str) -> Option<usize> {
-        self.stored.find(name)
+        self.tensors.find(name)
     }
 }
 
@@ -144,6 +225,13 @@ struct Head {
 }
 
 impl Head {
+    /// The head of a file, and which part of a model it is, if it is no whole one.
+    fn of_part(bytes: &[u8]) -> Result<(Self, Option<Split>), GgufProblem> {
+        let head = Self::read(bytes)?;
+        let split = Split::read(&head.entries, bytes);
+        Ok((head, split))
+    }
+
     fn read(bytes: &[u8]) -> Result<Self, GgufProblem> {
         let mut cursor = Cursor::new(bytes);
         if cursor.take(4, "the magic")? != b"GGUF" {
@@ -161,9 +249,6 @@ impl Head {
 
         let entries = metadata::Entries::read(&mut cursor, n_entries)?;
         let alignment = alignment(&entries, bytes)?;
-        if let Some(parts @ 2..) = entries.u64(bytes, "split.count") {
-            return Err(GgufProblem::Split { parts });
-        }
 
         let n_tensors = cursor.count(n_tensors, MIN_TENSOR_RECORD, MAX_TENSORS, "tensors")?;
         let mut claims = Vec::with_capacity(n_tensors);

@@ -175,6 +175,11 @@ fn every_block_type_decodes_as_in_the_reference() {
         (12, DType::Q4_K),
         (13, DType::Q5_K),
         (14, DType::Q6_K),
+        (20, DType::IQ4_NL),
+        (23, DType::IQ4_XS),
+        (34, DType::TQ1_0),
+        (35, DType::TQ2_0),
+        (39, DType::MXFP4),
     ];
     assert_eq!(golden.tensors().len(), 2 * types.len());
     for (id, dtype) in types {
@@ -235,13 +240,13 @@ fn each_lie_is_named() {
         (value("general.alignment", 4, &48u32.to_le_bytes()), "is 48"),
         (value("general.alignment", 4, &0u32.to_le_bytes()), "is 0"),
         (value("general.alignment", 10, &32u64.to_le_bytes()), "of type U64"),
-        (value("split.count", 2, &3u16.to_le_bytes()), "one part of 3"),
+        (value("split.count", 2, &3u16.to_le_bytes()), "part 1 of 3"),
         (record(&[1; 5], 0, 0), "5 dimensions"),
         (record(&[u64::MAX, 2], 0, 0), too_large),
         (record(&[1 << 33, 1 << 33, 0], 0, 0), too_large),
         (record(&[33], 8, 0), "not whole blocks of 32 Q8_0"),
         (record(&[256], 16, 0), "type IQ2_XXS"),
-        (record(&[32], 39, 0), "type MXFP4"),
+        (record(&[64], 40, 0), "type NVFP4"),
         (record(&[1], 99, 0), "number 99"),
         (record(&[1], 0, 8), "not a multiple of 32"),
         (record(&[1], 0, 32), "takes 4 bytes from"),

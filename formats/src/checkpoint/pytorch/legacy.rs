@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::pickle::{Node, Pickle};
+use super::node::Node;
+use super::pickle::Pickle;
 use super::state_dict::{StateDict, Storages, storage_claim};
 use super::{DType, PytorchProblem};
 

@@ -10,7 +10,9 @@
 //! the wrapped dictionary, such as the state of an optimizer, is left out. What is no tensor is
 //! left out, too.
 
+mod globals;
 mod legacy;
+mod node;
 mod pickle;
 mod state_dict;
 mod view;
@@ -122,7 +124,7 @@ impl Checkpoint for Pytorch {
         out: &mut [f32],
     ) -> Result<(), CheckpointError> {
         let info = stored::tensor(&self.infos, index)?;
-        stored::check_rows(info, first_row, out.len())?;
+        info.check_rows(first_row, out.len())?;
         self.views[index].read_rows(info, &self.bytes, first_row, out);
         Ok(())
     }

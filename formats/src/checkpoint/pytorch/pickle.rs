@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 
-use super::{DType, PytorchProblem};
+use super::PytorchProblem;
+use super::globals::{Global, global};
+use super::node::{Id, Node, int};
 
 /// Longest pickle that is read. State dicts take about 200 bytes a tensor.
 const MAX_LEN: usize = 64 << 20;
@@ -13,41 +15,6 @@ const MAX_LEN: usize = 64 << 20;
 const MAX_NODES: usize = 1 << 20;
 /// Longest name of a global, module and name together.
 const MAX_GLOBAL: usize = 256;
-
-/// Number of a node.
-pub(super) type Id = u32;
-
-/// A value. Strings are borrowed from the file.
-#[derive(Debug)]
-pub(super) enum Node<'a> {
-    None,
-    Bool(bool),
-    Float,
-    Int(i64),
-    /// An integer of more than 64 bits.
-    Long(&'a [u8]),
-    Str(&'a str),
-    Tuple(Vec<Id>),
-    List(Vec<Id>),
-    /// Pairs in order; keys may repeat.
-    Dict(Vec<(Id, Id)>),
-    Global(Global),
-    /// The arguments by which a file refers to a storage.
-    Storage(Vec<Id>),
-    /// The arguments by which a tensor is rebuilt.
-    Tensor(Vec<Id>),
-}
-
-/// A name that a pickle may use.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Global {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    /// A class of storages with one type of elements, or bytes.
-    Storage(Option<DType>),
-    DType(DType),
-}
 
 /// The values that a pickle builds.
 #[derive(Debug)]
@@ -160,6 +127,24 @@ impl<'a> Machine<'a> {
                     let items = self.pop_run()?;
                     self.push(Node::Tuple(items))?;
                 }
+                // BINBYTES, SHORT_BINBYTES
+                b'B' => {
+                    let len = u32::from_le_bytes(self.array()?);
+                    self.take(len as usize)?;
+                    self.push(Node::Other)?;
+                }
+                b'C' => {
+                    let [len] = self.array()?;
+                    self.take(len.into())?;
+                    self.push(Node::Other)?;
+                }
+                // EMPTY_SET, ADDITEMS, FROZENSET
+                0x8f => self.push(Node::Other)?,
+                0x90 => drop(self.pop_run()?),
+                0x91 => {
+                    self.pop_run()?;
+                    self.push(Node::Other)?;
+                }
                 b']' => self.push(Node::List(Vec::new()))?,
                 b'a' => {
                     let item = self.pop()?;
@@ -239,6 +224,7 @@ impl<'a> Machine<'a> {
             (Node::Global(Global::RebuildTensor), _) => Node::Tensor(self.copy_of(arguments)?),
             // A parameter is its data; whether it was trained does not matter.
             (Node::Global(Global::RebuildParameter), &[data, ..]) => return self.push_id(data),
+            (Node::Global(Global::Other), _) => Node::Other,
             _ => return Err(self.malformed("a function with its arguments")),
         };
         self.push(made)
@@ -248,7 +234,7 @@ impl<'a> Machine<'a> {
     fn build(&mut self) -> Result<(), PytorchProblem> {
         self.pop()?;
         match self.stack.last().map(|&id| self.node(id)) {
-            Some(Node::Dict(_)) => Ok(()),
+            Some(Node::Dict(_) | Node::Other) => Ok(()),
             _ => Err(self.malformed("a dictionary that takes attributes")),
         }
     }
@@ -294,6 +280,7 @@ impl<'a> Machine<'a> {
     fn append(&mut self, items: Vec<Id>) -> Result<(), PytorchProblem> {
         match self.top()? {
             Node::List(list) => list.extend(items),
+            Node::Other => {}
             _ => return Err(self.malformed("a list")),
         }
         Ok(())
@@ -303,6 +290,7 @@ impl<'a> Machine<'a> {
         let (pairs, rest) = items.as_chunks::<2>();
         match self.top()? {
             Node::Dict(dict) if rest.is_empty() => dict.extend(pairs.iter().map(|&[k, v]| (k, v))),
+            Node::Other if rest.is_empty() => {}
             _ => return Err(self.malformed("a dictionary and pairs for it")),
         }
         Ok(())
@@ -399,65 +387,4 @@ impl<'a> Machine<'a> {
     fn malformed(&self, expected: &'static str) -> PytorchProblem {
         PytorchProblem::Malformed { at: self.position, expected }
     }
-}
-
-/// A little-endian integer in two's complement.
-fn int(bytes: &[u8]) -> Node<'_> {
-    let Some(&last) = bytes.last() else {
-        return Node::Int(0);
-    };
-    if bytes.len() > 8 {
-        return Node::Long(bytes);
-    }
-    let mut wide = [if last >= 0x80 { 0xff } else { 0 }; 8];
-    wide[..bytes.len()].copy_from_slice(bytes);
-    Node::Int(i64::from_le_bytes(wide))
-}
-
-fn global(module: &str, name: &str) -> Option<Global> {
-    Some(match (module, name) {
-        ("collections", "OrderedDict") => Global::OrderedDict,
-        ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_tensor_v3") => {
-            Global::RebuildTensor
-        }
-        ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
-        ("torch" | "torch.storage", "UntypedStorage") => Global::Storage(None),
-        ("torch", name) => match name.strip_suffix("Storage") {
-            Some(element) => Global::Storage(Some(storage_dtype(element)?)),
-            None => Global::DType(dtype(name)?),
-        },
-        _ => return None,
-    })
-}
-
-fn storage_dtype(name: &str) -> Option<DType> {
-    Some(match name {
-        "Double" => DType::F64,
-        "Float" => DType::F32,
-        "Half" => DType::F16,
-        "BFloat16" => DType::BF16,
-        "Long" => DType::I64,
-        "Int" => DType::I32,
-        "Short" => DType::I16,
-        "Char" => DType::I8,
-        "Byte" => DType::U8,
-        "Bool" => DType::Bool,
-        _ => return None,
-    })
-}
-
-fn dtype(name: &str) -> Option<DType> {
-    Some(match name {
-        "float64" => DType::F64,
-        "float32" => DType::F32,
-        "float16" => DType::F16,
-        "bfloat16" => DType::BF16,
-        "int64" => DType::I64,
-        "int32" => DType::I32,
-        "int16" => DType::I16,
-        "int8" => DType::I8,
-        "uint8" => DType::U8,
-        "bool" => DType::Bool,
-        _ => return None,
-    })
 }

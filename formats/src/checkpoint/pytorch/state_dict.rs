@@ -1,6 +1,8 @@
 //! From the values of a pickle to named tensors, each checked against its storage.
 
-use super::pickle::{Global, Id, Node, Pickle};
+use super::globals::Global;
+use super::node::{Id, Node};
+use super::pickle::Pickle;
 use super::view::View;
 use super::{DType, PytorchProblem, TensorInfo};
 use crate::checkpoint::stored::byte_len;
@@ -132,11 +134,29 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
+    /// Whether a type of elements is one that no weights have.
+    fn is_other_type(&self, id: Id) -> bool {
+        matches!(self.pickle.node(id), Node::Global(Global::Other))
+    }
+
+    /// Whether a storage has such elements.
+    fn is_other(&self, id: Id) -> bool {
+        match self.pickle.node(id) {
+            Node::Storage(arguments) => {
+                arguments.get(1).is_some_and(|&class| self.is_other_type(class))
+            }
+            _ => false,
+        }
+    }
+
     fn tensor(&mut self, name: String, arguments: &[Id]) -> Result<(), PytorchProblem> {
         let wrong = |expected| PytorchProblem::Tensor { tensor: name.as_str().into(), expected };
         let &[storage, offset, dims, strides, ..] = arguments else {
             return Err(wrong("storage, offset, size and strides"));
         };
+        if self.is_other(storage) || arguments.get(6).is_some_and(|&id| self.is_other_type(id)) {
+            return Ok(());
+        }
         let storage = storage_claim(self.pickle, storage)?;
         let offset = number(self.pickle.node(offset)).ok_or_else(|| wrong("an offset"))?;
         let dims =

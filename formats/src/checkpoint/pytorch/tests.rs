@@ -182,6 +182,32 @@ fn a_type_of_elements_may_come_with_an_untyped_storage() {
     assert!(message(&with_pickle(&pickle(&v2))).contains("a type of elements"));
 }
 
+/// As Python's own pickles of these values have them.
+#[test]
+fn what_lies_beside_tensors_is_read_over() {
+    let float8 = tensor("Float8_e4m3fnStorage", "0", 24, 0, &[3], &[1]);
+    for value in [
+        b"ctorch\nSize\n(K\x02K\x03t\x85R".as_slice(),
+        b"ctorch\ndevice\nX\x04\0\0\0cuda\x85R",
+        b"c__builtin__\nset\n](K\x01K\x02e\x85R",
+        b"\x8f(K\x01K\x02\x90",
+        b"(K\x01K\x02\x91",
+        b"C\x03abc",
+        b"B\x03\0\0\0abc",
+        b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(X\x02\0\0\0f8\x89\x88tR\
+          (K\x03X\x01\0\0\0<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tbC\x08\0\0\0\0\0\0\0\0tR",
+        b"cargparse\nNamespace\n)R}X\x01\0\0\0aK\x01sb",
+        b"ctorch\nfloat8_e4m3fn\n",
+        &float8,
+    ] {
+        let beside = tensor("FloatStorage", "0", 6, 1, &[2, 2], &[1, 2]);
+        let pickle = [b"\x80\x02}".as_slice(), &text("x"), value, b"s", &text("t"), &beside, b"s."];
+        let checkpoint = parse(&with_pickle(&pickle.concat())).unwrap();
+        assert_eq!(checkpoint.tensors().len(), 1);
+        assert_eq!(checkpoint.tensors()[0].name, "t");
+    }
+}
+
 #[test]
 fn pickles_that_ask_for_more_are_refused() {
     let global = |module: &str, name: &str| format!("c{module}\n{name}\n").into_bytes();

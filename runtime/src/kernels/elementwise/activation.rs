@@ -19,6 +19,8 @@ pub(in crate::kernels) fn activate(kind: Activation, x: &mut [f32]) {
         Activation::GeluTanh => map(x, |v| times_sigmoid(v, v * (GELU_CUBE * (v * v) + GELU_ONE))),
         Activation::QuickGelu => map(x, |v| times_sigmoid(v, 1.702 * v)),
         Activation::Relu => map(x, |v| if v < 0.0 { 0.0 } else { v }),
+        // In heads only: a few hundred values for each text.
+        Activation::Tanh => x.iter_mut().for_each(|v| *v = v.tanh()),
     }
 }
 
@@ -72,6 +74,7 @@ mod tests {
             }
             Activation::QuickGelu => x * sigmoid(1.702 * x),
             Activation::Relu => x.max(0.0),
+            Activation::Tanh => x.tanh(),
         }
     }
 

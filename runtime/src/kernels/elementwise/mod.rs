@@ -8,11 +8,13 @@
 mod activation;
 mod exp;
 mod norm;
+mod recurrent;
 mod softmax;
 mod vector;
 
 pub(super) use activation::activate;
 pub(super) use norm::{layer_norm, rms_norm};
+pub(super) use recurrent::recur;
 pub(super) use softmax::softmax_exp;
 pub(super) use vector::{add, mul, rotate_half, scale, scale_add};
 
@@ -75,6 +77,7 @@ macro_rules! elementwise_for {
             scale_add(x: &mut [f32], factor: f32, y: &[f32]);
             scale(x: &mut [f32], factor: f32);
             rotate_half(x: &mut [f32], cos: &[f32], sin: &[f32]);
+            recur(forget: &[f32], cell: &mut [f32], state: &mut [f32]);
         }
     };
     ($features:literal, $($name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {

@@ -54,6 +54,15 @@ fn everything(set: &Kernels, len: usize, special: bool) -> Vec<f32> {
     all
 }
 
+/// A step of a recurrent unit of this width, its output and its state.
+fn recurrent(set: &Kernels, len: usize) -> Vec<f32> {
+    let mut random = Random::new(len as u64 + 7);
+    let forget: Vec<f32> = (0..len).map(|_| random.float() * 20.0).collect();
+    let (mut cell, mut state) = (random.floats(len), random.floats(len));
+    (set.recur)(&forget, &mut cell, &mut state);
+    [cell, state].concat()
+}
+
 const ACTIVATIONS: [Activation; 5] = [
     Activation::Silu,
     Activation::Gelu,
@@ -71,6 +80,53 @@ fn elementwise_functions_equal_the_scalar_ones() {
                 let expected = everything(scalar(), len, special);
                 assert_same(set.name, &case, &everything(set, len, special), &expected);
             }
+            let expected = recurrent(scalar(), len);
+            assert_same(set.name, &format!("recur, {len}"), &recurrent(set, len), &expected);
+        }
+    }
+}
+
+/// On ARM and in WebAssembly all sets share one form of these functions, which the comparison above
+/// cannot fault: there it is compared with what an x86 computed (or, where products are not fused, with
+/// what WebAssembly did).
+#[test]
+fn elementwise_functions_give_the_same_bits_on_every_machine() {
+    let both = |len| [false, true].map(|special| everything(scalar(), len, special)).concat();
+    let hash = hash(lengths().flat_map(both));
+    let expected = if FUSED { 0x5fef_a2d7_c0f2_e56d } else { 0x3558_3ae3_ee0f_ff72 };
+    assert_eq!(hash, expected, "{hash:#018x}");
+}
+
+/// The same for recurrent units.
+#[test]
+fn recurrent_units_give_the_same_bits_on_every_machine() {
+    let hash = hash(lengths().flat_map(|len| recurrent(scalar(), len)));
+    let expected = if FUSED { 0xc0d4_5dd1_eece_9a00 } else { 0x7ef0_8dca_6a43_94c3 };
+    assert_eq!(hash, expected, "{hash:#018x}");
+}
+
+/// FNV-1a over the words of `values`.
+fn hash(values: impl Iterator<Item = f32>) -> u64 {
+    values.fold(0xcbf2_9ce4_8422_2325, |hash, value| {
+        let value = if value.is_nan() { f32::NAN } else { value };
+        (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// In f64.
+#[test]
+fn a_recurrent_unit_by_hand() {
+    let mut random = Random::new(5);
+    for len in lengths() {
+        let forget: Vec<f32> = (0..len).map(|_| random.float() * 8.0).collect();
+        let (cell, state) = (random.floats(len), random.floats(len));
+        let (mut out, mut after) = (cell.clone(), state.clone());
+        (scalar().recur)(&forget, &mut out, &mut after);
+        for i in 0..len {
+            let f = 1.0 / (1.0 + (-f64::from(forget[i])).exp());
+            let exact = f * f64::from(state[i]) + (1.0 - f) * f64::from(cell[i]);
+            assert!((f64::from(after[i]) - exact).abs() < 4e-7, "{exact} {}", after[i]);
+            assert_eq!(out[i], after[i].max(0.0));
         }
     }
 }

@@ -25,6 +25,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     scale_add: elementwise::scale_add,
     scale: elementwise::scale,
     rotate_half: elementwise::rotate_half,
+    recur: elementwise::recur,
     to_f16: scalar::KERNELS.to_f16,
 };
 

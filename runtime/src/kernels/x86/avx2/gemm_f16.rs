@@ -4,7 +4,7 @@
 //! token costs a broadcast and a fused multiply-add. One output has one chain of additions, so a
 //! tile spans enough panels and tokens (8 to 12 sums) to hide the latency of the additions.
 
-use super::gemm_i8::store;
+use super::line::store;
 use crate::kernels::x86::{F16Product, STREAM_AHEAD, balanced};
 use crate::kernels::{F16Panels, FloatRows, TileMut, lengths};
 use std::arch::x86_64::*;

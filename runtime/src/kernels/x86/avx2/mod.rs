@@ -3,6 +3,7 @@
 mod convert;
 mod gemm_f16;
 mod gemm_i8;
+mod line;
 mod widened;
 
 use crate::kernels::Kernels;
@@ -27,6 +28,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     scale_add,
     scale,
     rotate_half,
+    recur,
     to_f16,
 };
 

@@ -5,7 +5,7 @@
 //! it. A pair of k of a token costs one 4-byte broadcast, and two products (`vpmaddwd`) and two
 //! additions for 16 rows: no shifts, and no sums across lanes at the end of a group.
 
-use super::gemm_i8::{load, store, swap_middle_pairs, widened_line};
+use super::line::{load, store, swap_middle_pairs, widened_line};
 use crate::kernels::x86::{I8Product, balanced};
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;

@@ -24,6 +24,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     scale_add,
     scale,
     rotate_half,
+    recur,
     to_f16,
 };
 

@@ -1,0 +1,210 @@
+//! `kinglet transcribe`: speech to text.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use kinglet::{Model, SAMPLE_RATE, Segment, TranscribeOptions};
+use serde::Serialize;
+
+use crate::arguments::{ModelArguments, Text};
+use crate::failure::Failure;
+use crate::interrupt::Guard;
+use crate::output::{print, print_json, say};
+use crate::progress::Phase;
+use crate::subtitles::{Style, subtitle};
+use crate::{memory, resolve, sound, units};
+
+/// Write down what is said in files of sound
+///
+/// WAV, AIFF, FLAC, MP3, Ogg Vorbis and MP4 (AAC, ALAC) are read, at any rate and with any number of
+/// channels. Text is written as it comes, sentence by sentence.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  kinglet transcribe whisper-tiny.en talk.mp3
+  kinglet transcribe whisper-base interview.m4a -o srt > interview.srt
+  kinglet transcribe whisper-base lecture.flac --language de --translate
+  kinglet transcribe whisper-base *.wav -o json
+  arecord -f S16_LE -r 16000 -c 1 -d 10 | kinglet transcribe whisper-tiny.en -")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// Files of sound; - is standard input: WAV, or samples of 16 bits, mono, 16,000 a second
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    files: Vec<PathBuf>,
+    /// Language that is spoken, such as en or de; auto tells it by the first 30 seconds
+    #[arg(short, long, value_name = "CODE", default_value = "auto", value_parser = Text)]
+    language: String,
+    /// Write it down in English, whatever is spoken
+    #[arg(long)]
+    translate: bool,
+    /// What was said before, or names to be spelled so
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, value_parser = Text)]
+    prompt: Option<String>,
+    /// Do not let what was written guide what comes next
+    #[arg(long)]
+    no_previous: bool,
+    /// Do not report the speed
+    #[arg(short, long)]
+    quiet: bool,
+    /// Report all that is known about speed and memory
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
+    /// Form of the result; json of several files is a list
+    #[arg(short, long = "output", value_name = "FORMAT", value_enum, default_value_t)]
+    output: Format,
+}
+
+/// How a transcript is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A line for each segment.
+    #[default]
+    Text,
+    /// Text, language and segments with their times.
+    Json,
+    /// Subtitles as SubRip has them.
+    Srt,
+    /// Subtitles as browsers have them.
+    #[value(alias = "webvtt")]
+    Vtt,
+}
+
+/// A file's transcript, for JSON.
+#[derive(Serialize)]
+struct Transcribed {
+    file: String,
+    seconds: f64,
+    language: Option<String>,
+    text: String,
+    segments: Vec<Part>,
+}
+
+/// A segment, for JSON.
+#[derive(Serialize)]
+struct Part {
+    start: f64,
+    end: f64,
+    text: String,
+    logprob: f32,
+    no_speech: f32,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let files = arguments.model.paths(&arguments.files);
+    let Some(first) = files.first() else {
+        return Err(Failure::usage("no FILE given: name files of sound, or - for standard input"));
+    };
+    if files.len() > 1 && matches!(arguments.output, Format::Srt | Format::Vtt) {
+        return Err(Failure::usage("subtitles are of one file: name one FILE"));
+    }
+    resolve::check(&arguments.model, "transcribe", &[], "whisper-tiny.en")?;
+    // Before a model is fetched for it.
+    let mut sound = Some(sound::read(first)?);
+    let model = resolve::open(&arguments.model)?.model;
+    let options = arguments.options();
+    let mut results = Vec::new();
+    for file in &files {
+        let samples = match sound.take() {
+            Some(samples) => samples,
+            None => sound::read(file)?,
+        };
+        let result = transcribe(arguments, &model, &options, file, &samples)
+            .map_err(|failure| failure.during(file.display()))?;
+        results.push(result);
+    }
+    match (arguments.output, &results[..]) {
+        (Format::Json, [one]) => print_json(one),
+        (Format::Json, several) => print_json(&several),
+        _ => Ok(()),
+    }
+}
+
+impl Arguments {
+    fn options(&self) -> TranscribeOptions {
+        let mut options = TranscribeOptions::default()
+            .translate(self.translate)
+            .condition_on_previous(!self.no_previous);
+        if self.language != "auto" {
+            options = options.language(&self.language);
+        }
+        if let Some(prompt) = &self.prompt {
+            options = options.prompt(prompt);
+        }
+        options
+    }
+}
+
+/// Writes down one file, as it goes where the form allows it.
+fn transcribe(
+    arguments: &Arguments,
+    model: &Model,
+    options: &TranscribeOptions,
+    file: &Path,
+    samples: &[f32],
+) -> Result<Transcribed, Failure> {
+    let seconds = samples.len() as f64 / SAMPLE_RATE as f64;
+    let start = Instant::now();
+    let mut transcription = model.transcription(samples, options)?;
+    let guard = Guard::cancel(transcription.cancel_token());
+    let phase = (!arguments.quiet)
+        .then(|| Phase::steps(&file.display().to_string(), seconds as u64, "seconds of sound"));
+    if arguments.output == Format::Vtt {
+        print("WEBVTT\n\n")?;
+    }
+    let mut segments = Vec::new();
+    while let Some(segment) = transcription.next() {
+        let segment = segment?;
+        guard.check()?;
+        if let Some(phase) = &phase {
+            phase.set(transcription.heard() as u64);
+        }
+        write(arguments.output, segments.len() + 1, &segment)?;
+        segments.push(segment);
+    }
+    guard.check()?;
+    drop(phase);
+    if !arguments.quiet {
+        let took = start.elapsed().as_secs_f64();
+        let language = transcription.language().map_or(String::new(), |code| format!(", {code}"));
+        let factor = seconds / took;
+        let speed =
+            format!("{seconds:.1} s of sound{language} in {took:.1} s: {factor:.1}x real time");
+        if arguments.verbose {
+            let threads = units::count(model.n_threads(), "thread");
+            say!("{speed}; kernels {}, {threads}; {}", model.kernel_set(), memory::describe());
+        } else {
+            say!("{speed}");
+        }
+    }
+    let text: String = segments.iter().map(|segment| segment.text.as_str()).collect();
+    let part = |segment: Segment| Part {
+        start: rounded(segment.start),
+        end: rounded(segment.end),
+        text: segment.text,
+        logprob: segment.logprob,
+        no_speech: segment.no_speech,
+    };
+    Ok(Transcribed {
+        file: file.display().to_string(),
+        seconds: rounded(seconds),
+        language: transcription.language().map(str::to_owned),
+        text: text.trim().to_owned(),
+        segments: segments.into_iter().map(part).collect(),
+    })
+}
+
+/// Writes a segment, unless it is kept for the end.
+fn write(format: Format, number: usize, segment: &Segment) -> Result<(), Failure> {
+    match format {
+        Format::Text => print(&format!("{}\n", segment.text.trim())),
+        Format::Srt => print(&subtitle(Style::Srt, number, segment)),
+        Format::Vtt => print(&subtitle(Style::Vtt, number, segment)),
+        Format::Json => Ok(()),
+    }
+}
+
+/// To milliseconds.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,12 @@
+//! Any bytes as a Marian model.
+#![no_main]
+
+use kinglet_formats::checkpoint::Marian;
+use kinglet_formats::map::Bytes;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    if let Ok(checkpoint) = Marian::parse(Bytes::copy_of(data), "fuzz") {
+        kinglet_fuzz::read_all(&checkpoint, data.len());
+    }
+});

@@ -1,0 +1,178 @@
+//! What transformers' tokenizer classes make of a model of SentencePiece: how its pieces are
+//! numbered, which tokens there are beside them, and what stands around a text.
+
+use kinglet_formats::tokenizer::{Template, TemplateItem, added_flags};
+
+use super::SentencePieceOptions;
+use crate::tokenizer::build::Builder;
+use crate::tokenizer::{CompileError, ExtraToken};
+
+/// How a checkpoint uses a model of SentencePiece.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SentencePieceClass {
+    /// As the model says; nothing around a text unless it is asked for.
+    #[default]
+    Plain,
+    /// Llama, Mistral, Gemma: BOS before a text.
+    Llama,
+    /// T5: EOS behind a text, tokens for gaps numbered down to the end of the vocabulary.
+    T5,
+    /// ALBERT: `[CLS]` and `[SEP]` around a text.
+    Albert,
+    /// XLM-RoBERTa: four tokens before the pieces in fairseq's order, `<mask>` behind them.
+    XlmRoberta,
+    /// CamemBERT: five tokens before the pieces, of which two are never used.
+    Camembert,
+    /// mBART: numbered as XLM-RoBERTa, EOS and the language behind a text.
+    Mbart,
+    /// mBART-50: the language before a text, EOS behind.
+    Mbart50,
+}
+
+/// Tokens that fairseq puts before the pieces.
+const FAIRSEQ: [&str; 4] = ["<s>", "<pad>", "</s>", "<unk>"];
+const CAMEMBERT: [&str; 5] = ["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED"];
+
+/// Languages of mBART in the order of their ids, then those that mBART-50 adds.
+const LANGUAGES: &str = "ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX \
+    kk_KZ ko_KR lt_LT lv_LV my_MM ne_NP nl_XX ro_RO ru_RU si_LK tr_TR vi_VN zh_CN \
+    af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF pt_XX \
+    sv_SE sw_KE ta_IN te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI";
+const N_MBART: usize = 25;
+
+impl SentencePieceClass {
+    /// The class with this name in transformers, fast or not.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name.strip_suffix("Fast").unwrap_or(name) {
+            "LlamaTokenizer" | "CodeLlamaTokenizer" | "GemmaTokenizer" => Self::Llama,
+            "T5Tokenizer" => Self::T5,
+            "AlbertTokenizer" => Self::Albert,
+            "XLMRobertaTokenizer" => Self::XlmRoberta,
+            "CamembertTokenizer" => Self::Camembert,
+            "MBartTokenizer" => Self::Mbart,
+            "MBart50Tokenizer" => Self::Mbart50,
+            _ => return None,
+        })
+    }
+
+    /// The class that models of this `model_type` have.
+    pub fn of_model(model_type: &str) -> Option<Self> {
+        Some(match model_type {
+            "llama" | "mistral" | "mixtral" => Self::Llama,
+            name if name.starts_with("gemma") => Self::Llama,
+            "t5" | "mt5" | "umt5" => Self::T5,
+            "albert" => Self::Albert,
+            "xlm-roberta" | "xlm-roberta-xl" => Self::XlmRoberta,
+            "camembert" => Self::Camembert,
+            "mbart" => Self::Mbart,
+            _ => return None,
+        })
+    }
+
+    /// Tokens with fixed ids, and what is added to the ids of all other pieces.
+    fn numbering(self) -> (&'static [&'static str], u32) {
+        match self {
+            Self::Plain | Self::Llama | Self::T5 | Self::Albert => (&[], 0),
+            Self::XlmRoberta | Self::Mbart | Self::Mbart50 => (&FAIRSEQ, 1),
+            Self::Camembert => (&CAMEMBERT, 4),
+        }
+    }
+
+    /// The id of a piece that is number `id` in the model's file.
+    pub(super) fn id(self, id: u32, text: &str) -> u32 {
+        let (fixed, offset) = self.numbering();
+        let at = fixed.iter().position(|token| *token == text);
+        at.map_or(id.saturating_add(offset), |at| at as u32)
+    }
+
+    /// The tokens beside the `n` pieces of the model.
+    pub(super) fn tokens(self, n: usize, options: &SentencePieceOptions<'_>) -> Vec<ExtraToken> {
+        let (fixed, offset) = self.numbering();
+        let special = |content: &str, id: usize, flags| ExtraToken {
+            content: content.to_owned(),
+            id: u32::try_from(id).ok(),
+            flags: added_flags::SPECIAL | flags,
+        };
+        let mut tokens: Vec<ExtraToken> =
+            (0..).zip(fixed).map(|(id, token)| special(token, id, 0)).collect();
+        // What stands for the unknown is text where it is spelled.
+        tokens.retain(|token| token.content != "<unk>");
+        let mut next = n + offset as usize;
+        match self {
+            Self::T5 => {
+                let n_gaps = options.extra_ids.unwrap_or(100);
+                let gap = |at: usize| special(&format!("<extra_id_{at}>"), n + n_gaps - 1 - at, 0);
+                tokens.extend((0..n_gaps).rev().map(gap));
+            }
+            Self::Mbart | Self::Mbart50 => {
+                let n_languages = if self == Self::Mbart { N_MBART } else { usize::MAX };
+                for language in LANGUAGES.split_whitespace().take(n_languages) {
+                    tokens.push(special(language, next, 0));
+                    next += 1;
+                }
+            }
+            _ => {}
+        }
+        if !fixed.is_empty() {
+            tokens.push(special("<mask>", next, added_flags::LSTRIP));
+        }
+        tokens
+    }
+
+    /// What is replaced before anything else: (what, by what).
+    pub(super) fn replacements(self) -> &'static [(&'static str, &'static str)] {
+        if self == Self::Albert { &[("``", "\""), ("''", "\"")] } else { &[] }
+    }
+
+    /// What stands around a text.
+    pub(super) fn template(
+        self,
+        builder: &Builder,
+        options: &SentencePieceOptions<'_>,
+    ) -> Result<Option<Template>, CompileError> {
+        use TemplateItem::{First, Second};
+        let token = |role, found: Option<u32>, name: &str| {
+            let missing = || CompileError::UnknownToken { role, token: name.to_owned() };
+            found.map(|id| TemplateItem::Token { id, type_id: 0 }).ok_or_else(missing)
+        };
+        let bos = || token("BOS", builder.roles.bos, options.names.bos.unwrap_or("<s>"));
+        let eos = || token("EOS", builder.roles.eos, options.names.eos.unwrap_or("</s>"));
+        let named = |name: &str| token("a special token", builder.find(name), name);
+        let (first, second) = (First { type_id: 0 }, Second { type_id: 0 });
+        let (single, pair) = match self {
+            Self::Albert => {
+                let (cls, sep) = (named("[CLS]")?, named("[SEP]")?);
+                let last = match sep {
+                    TemplateItem::Token { id, .. } => TemplateItem::Token { id, type_id: 1 },
+                    other => other,
+                };
+                (vec![cls, first, sep], vec![cls, first, sep, Second { type_id: 1 }, last])
+            }
+            Self::XlmRoberta | Self::Camembert => {
+                let (bos, eos) = (named("<s>")?, named("</s>")?);
+                (vec![bos, first, eos], vec![bos, first, eos, eos, second, eos])
+            }
+            Self::Mbart | Self::Mbart50 => {
+                let language = named(options.language.unwrap_or("en_XX"))?;
+                let eos = named("</s>")?;
+                let around = |texts: &[TemplateItem]| match self {
+                    Self::Mbart => [texts, &[eos, language]].concat(),
+                    _ => [&[language], texts, &[eos]].concat(),
+                };
+                (around(&[first]), around(&[first, second]))
+            }
+            Self::Plain | Self::Llama | Self::T5 => {
+                let before = options.add_bos.unwrap_or(self == Self::Llama);
+                let behind = options.add_eos.unwrap_or(self == Self::T5);
+                if !before && !behind {
+                    return Ok(None);
+                }
+                let before = before.then(bos).transpose()?;
+                let behind = behind.then(eos).transpose()?;
+                let around = |text| before.into_iter().chain([text]).chain(behind);
+                (around(first).collect(), around(first).chain(around(second)).collect())
+            }
+        };
+        Ok(Some(Template { single, pair }))
+    }
+}

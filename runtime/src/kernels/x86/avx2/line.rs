@@ -1,0 +1,66 @@
+//! A line of int8 weights and the eight f32 sums of its rows, in registers.
+
+use std::arch::x86_64::*;
+
+/// A line in 16 bits: the even k of rows 0 to 3 and of rows 4 to 7, then the odd ones.
+///
+/// # Safety
+/// `line` must be valid for 64 bytes.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) unsafe fn widened_line(line: *const i8) -> [__m256i; 4] {
+    // SAFETY: as the caller promises.
+    let (low, high) =
+        unsafe { (_mm256_loadu_si256(line.cast()), _mm256_loadu_si256(line.add(32).cast())) };
+    [
+        _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(low)),
+        _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(high)),
+        _mm256_srai_epi16::<8>(low),
+        _mm256_srai_epi16::<8>(high),
+    ]
+}
+
+/// Rows 0 1 4 5 2 3 6 7 in order, and the other way round.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn swap_middle_pairs(v: __m256) -> __m256 {
+    _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v)))
+}
+
+/// The mask of the first `cols` of 8 elements.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn first_of_8(cols: usize) -> __m256i {
+    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    _mm256_cmpgt_epi32(_mm256_set1_epi32(cols as i32), lanes)
+}
+
+/// The first `cols` of 8 elements, zeros behind them.
+///
+/// # Safety
+/// `from` must be valid for them.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) unsafe fn load(from: *const f32, cols: usize) -> __m256 {
+    // SAFETY: as the caller promises; a masked load touches the selected elements only.
+    unsafe {
+        if cols == 8 { _mm256_loadu_ps(from) } else { _mm256_maskload_ps(from, first_of_8(cols)) }
+    }
+}
+
+/// Writes the first `cols` of 8 elements.
+///
+/// # Safety
+/// `out` must be valid for them.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) unsafe fn store(out: *mut f32, v: __m256, cols: usize) {
+    // SAFETY: as the caller promises; a masked store touches the selected elements only.
+    unsafe {
+        if cols == 8 {
+            _mm256_storeu_ps(out, v);
+        } else {
+            _mm256_maskstore_ps(out, first_of_8(cols), v);
+        }
+    }
+}

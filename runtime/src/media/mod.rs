@@ -1,0 +1,3 @@
+//! Sound, as models read it.
+
+pub(crate) mod audio;

@@ -1,0 +1,369 @@
+//! Text out of a session, piece by piece.
+
+use super::sampler::{Sampler, SamplerOptions};
+use super::session::Session;
+use super::stop::StopStrings;
+use crate::error::Error;
+use crate::tokenizer::DecodeStream;
+
+/// How to generate. What is `None` follows the model file, or else [`SamplerOptions::default`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GenerateOptions {
+    /// Most tokens to generate; `None` goes on to the end of the context.
+    pub max_tokens: Option<usize>,
+    /// See [`SamplerOptions::temperature`]; 0 is greedy.
+    pub temperature: Option<f32>,
+    /// See [`SamplerOptions::top_k`].
+    pub top_k: Option<usize>,
+    /// See [`SamplerOptions::top_p`].
+    pub top_p: Option<f32>,
+    /// See [`SamplerOptions::min_p`].
+    pub min_p: Option<f32>,
+    /// See [`SamplerOptions::repeat_penalty`].
+    pub repeat_penalty: Option<f32>,
+    /// See [`SamplerOptions::repeat_last_n`].
+    pub repeat_last_n: Option<usize>,
+    /// See [`SamplerOptions::seed`].
+    pub seed: Option<u64>,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Go on after an end-of-text token.
+    pub ignore_eos: bool,
+}
+
+impl GenerateOptions {
+    /// Always the likeliest token.
+    pub fn greedy() -> Self {
+        Self { temperature: Some(0.0), ..Self::default() }
+    }
+
+    /// Sets the most tokens to generate.
+    pub fn max_tokens(mut self, n: usize) -> Self {
+        self.max_tokens = Some(n);
+        self
+    }
+
+    fn sampler(&self, model: &crate::Model) -> SamplerOptions {
+        let own = SamplerOptions::default();
+        let file = &model.meta().generation;
+        SamplerOptions {
+            temperature: self.temperature.or(file.temperature).unwrap_or(own.temperature),
+            top_k: self.top_k.or(file.top_k.map(|k| k as usize)).unwrap_or(own.top_k),
+            top_p: self.top_p.or(file.top_p).unwrap_or(own.top_p),
+            min_p: self.min_p.or(file.min_p).unwrap_or(own.min_p),
+            repeat_penalty: self
+                .repeat_penalty
+                .or(file.repeat_penalty)
+                .unwrap_or(own.repeat_penalty),
+            repeat_last_n: self.repeat_last_n.unwrap_or(own.repeat_last_n),
+            seed: self.seed.unwrap_or(own.seed),
+        }
+    }
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FinishReason {
+    /// The model ended its answer.
+    Eos,
+    /// A stop string came up.
+    Stop,
+    /// The wanted number of tokens was reached.
+    MaxTokens,
+    /// The context is full.
+    ContextFull,
+    /// It was cancelled.
+    Cancelled,
+}
+
+/// An answer in the making: an iterator of pieces of text, each of whole characters.
+///
+/// The session can be used again when the generation is dropped, finished or not.
+#[derive(Debug)]
+pub struct Generation<'a> {
+    session: &'a mut Session,
+    state: GenerationState,
+}
+
+impl<'a> Generation<'a> {
+    pub(crate) fn new(session: &'a mut Session, state: GenerationState) -> Self {
+        Self { session, state }
+    }
+
+    /// The next piece of text, borrowed until the next call, or `None` at the end. The first call
+    /// runs the prompt. Pieces may be empty while a character or a stop string is incomplete.
+    ///
+    /// # Errors
+    /// If a computation fails; the generation is over then.
+    pub fn advance(&mut self) -> Result<Option<&str>, Error> {
+        self.state.advance(self.session)
+    }
+
+    /// Computes the next batch of the prompt, a few hundred tokens, and gives the number of its
+    /// tokens that are still due. For owners who want to show progress or to give up in between:
+    /// without it, [`Generation::advance`] computes the whole prompt.
+    ///
+    /// # Errors
+    /// If a computation fails; the generation is over then.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), kinglet::Error> {
+    /// # let long = "";
+    /// let mut session = kinglet::Model::open("smollm2.kinglet")?.session()?;
+    /// let mut answer = session.generate(long, &Default::default())?;
+    /// while let due @ 1.. = answer.prefill()? {
+    ///     eprintln!("{due} of {} tokens to read", answer.prompt_tokens());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn prefill(&mut self) -> Result<usize, Error> {
+        self.state.prefill(self.session)
+    }
+
+    /// Counts and the reason for the end.
+    pub fn state(&self) -> &GenerationState {
+        &self.state
+    }
+
+    /// Number of prompt tokens.
+    pub fn prompt_tokens(&self) -> usize {
+        self.state.prompt_tokens()
+    }
+
+    /// Number of tokens generated so far.
+    pub fn generated_tokens(&self) -> usize {
+        self.state.generated_tokens()
+    }
+
+    /// Why the generation ended, once it has.
+    pub fn finish_reason(&self) -> Option<FinishReason> {
+        self.state.finish_reason()
+    }
+}
+
+/// A [`Generation`] without its session, for owners who keep both side by side. The session is
+/// handed to every call; once it has been used for something else, the generation is over.
+pub struct GenerationState {
+    sampler: Sampler,
+    stream: DecodeStream,
+    stop: StopStrings,
+    n_prompt: usize,
+    n_generated: usize,
+    max_tokens: usize,
+    ignore_eos: bool,
+    /// Tokens that end it besides the model's own.
+    ends: Vec<u32>,
+    piece: String,
+    /// Where the session must stand, and the number of its generation.
+    position: usize,
+    serial: u64,
+    finished: Option<FinishReason>,
+}
+
+impl std::fmt::Debug for GenerationState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GenerationState")
+            .field("n_prompt", &self.n_prompt)
+            .field("n_generated", &self.n_generated)
+            .field("finished", &self.finished)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GenerationState {
+    /// Appends `prompt` to `session`; nothing is computed yet.
+    pub(crate) fn new(
+        session: &mut Session,
+        prompt: &[u32],
+        options: &GenerateOptions,
+    ) -> Result<Self, Error> {
+        if prompt.is_empty() && session.position() == 0 {
+            return Err(Error::Empty { what: "the prompt" });
+        }
+        let sampler_options = options.sampler(session.model());
+        let sampler = Sampler::new(sampler_options, session.model().vocab_size())?;
+        let stop = StopStrings::new(&options.stop)?;
+        let max_tokens = options.max_tokens.unwrap_or(usize::MAX);
+        if options.max_tokens.is_some() {
+            // Room for a bounded answer is made now, so that no token allocates; and before
+            // anything else, so that a session without it is as it was.
+            let prompt_end = session.position().saturating_add(prompt.len());
+            session.reserve(prompt_end.saturating_add(max_tokens))?;
+        }
+        session.append(prompt)?;
+        Ok(Self {
+            sampler,
+            stream: session.model().tokenizer().decode_stream(true),
+            stop,
+            n_prompt: prompt.len(),
+            n_generated: 0,
+            max_tokens,
+            ignore_eos: options.ignore_eos,
+            ends: Vec::new(),
+            piece: String::with_capacity(256),
+            position: session.position(),
+            serial: session.new_serial(),
+            finished: None,
+        })
+    }
+
+    /// The same, ended by these tokens too.
+    pub(crate) fn ending_at(self, ends: &[u32]) -> Self {
+        Self { ends: ends.to_vec(), ..self }
+    }
+
+    /// As [`Generation::prefill`], with the session it was begun in.
+    ///
+    /// # Errors
+    /// As [`Generation::prefill`].
+    pub fn prefill(&mut self, session: &mut Session) -> Result<usize, Error> {
+        if !self.goes_on(session) || self.n_generated >= self.max_tokens {
+            return Ok(0);
+        }
+        let batch = session.compute_batch();
+        self.position = session.position();
+        match batch {
+            // At the beginning there may be more due than the prompt: the last token before it.
+            Ok(Some(due)) => Ok(due.min(self.n_prompt)),
+            Ok(None) => {
+                self.finished = Some(FinishReason::Cancelled);
+                Ok(0)
+            }
+            Err(error) => {
+                self.finished = Some(FinishReason::Cancelled);
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`Generation::advance`], with the session it was begun in.
+    ///
+    /// # Errors
+    /// As [`Generation::advance`].
+    pub fn advance(&mut self, session: &mut Session) -> Result<Option<&str>, Error> {
+        if self.wants_logits(session) {
+            let computed = session.compute();
+            self.position = session.position();
+            match computed {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.finished = Some(FinishReason::Cancelled);
+                    self.piece.clear();
+                    return Ok(self.close());
+                }
+                Err(error) => {
+                    self.finished = Some(FinishReason::Cancelled);
+                    return Err(error);
+                }
+            }
+        }
+        self.draw(session)
+    }
+
+    /// Whether the session's tokens must be computed before the next [`GenerationState::draw`].
+    /// [`Session::compute_all`] does it for many sessions at once.
+    pub fn wants_logits(&mut self, session: &Session) -> bool {
+        self.goes_on(session) && self.n_generated < self.max_tokens && session.due() > 0
+    }
+
+    /// The next piece of text, from the logits that the session has; the token drawn is left for
+    /// the session to compute. `None` at the end.
+    ///
+    /// # Errors
+    /// If tokens of the session are not computed yet, or memory runs out.
+    pub fn draw(&mut self, session: &mut Session) -> Result<Option<&str>, Error> {
+        self.piece.clear();
+        if !self.goes_on(session) {
+            return Ok(None);
+        }
+        let step = self.step(session);
+        self.position = session.position();
+        match step {
+            Ok(None) => Ok(Some(&self.piece)),
+            Ok(Some(reason)) => {
+                self.finished = Some(reason);
+                Ok(self.close())
+            }
+            Err(error) => {
+                self.finished = Some(FinishReason::Cancelled);
+                Err(error)
+            }
+        }
+    }
+
+    /// What was held back at the end, if it is text.
+    fn close(&mut self) -> Option<&str> {
+        if self.finished != Some(FinishReason::Stop) {
+            if self.stop.push(self.stream.finish(), &mut self.piece) {
+                self.finished = Some(FinishReason::Stop);
+            } else {
+                self.stop.finish(&mut self.piece);
+            }
+        }
+        if self.piece.is_empty() { None } else { Some(&self.piece) }
+    }
+
+    /// Number of prompt tokens.
+    pub fn prompt_tokens(&self) -> usize {
+        self.n_prompt
+    }
+
+    /// Number of tokens generated so far.
+    pub fn generated_tokens(&self) -> usize {
+        self.n_generated
+    }
+
+    /// Why the generation ended, once it has.
+    pub fn finish_reason(&self) -> Option<FinishReason> {
+        self.finished
+    }
+
+    /// Whether `session` stands where this generation left it.
+    pub(crate) fn belongs_to(&self, session: &Session) -> bool {
+        session.serial() == self.serial && session.position() == self.position
+    }
+
+    /// Whether there is more to do; one whose session has been used for something else ends.
+    fn goes_on(&mut self, session: &Session) -> bool {
+        if self.finished.is_none() && !self.belongs_to(session) {
+            self.finished = Some(FinishReason::Cancelled);
+        }
+        self.finished.is_none()
+    }
+
+    /// Samples a token and appends its text to `piece`.
+    fn step(&mut self, session: &mut Session) -> Result<Option<FinishReason>, Error> {
+        if self.n_generated >= self.max_tokens {
+            return Ok(Some(FinishReason::MaxTokens));
+        }
+        let token = session.sample(&mut self.sampler)?;
+        let ends = session.model().is_eos(token) || self.ends.contains(&token);
+        if !self.ignore_eos && ends {
+            return Ok(Some(FinishReason::Eos));
+        }
+        if session.position() == session.context_length() {
+            return Ok(Some(FinishReason::ContextFull));
+        }
+        self.n_generated += 1;
+        session.append(&[token])?;
+        let text = self.stream.push(token);
+        Ok(self.stop.push(text, &mut self.piece).then_some(FinishReason::Stop))
+    }
+}
+
+/// Pieces as owned strings; [`Generation::advance`] gives them out without allocating.
+impl Iterator for Generation<'_> {
+    type Item = Result<String, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.advance() {
+                Ok(Some("")) => {}
+                Ok(Some(piece)) => return Some(Ok(piece.to_owned())),
+                Ok(None) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Speech to text, as Whisper's authors decode it (arXiv:2212.04356): windows of 30 seconds, one after
+//! another, each from where the one before could be cut.
+
+mod decode;
+mod listener;
+mod options;
+mod repetition;
+mod rules;
+mod segments;
+
+use std::collections::VecDeque;
+
+pub use options::{Segment, TranscribeOptions, Transcript};
+
+use self::listener::{Listener, Sound};
+use super::session::CancelToken;
+use crate::error::Error;
+use crate::media::audio::{HOP, SAMPLE_RATE};
+use crate::model::Model;
+
+impl Model {
+    /// Writes down what is said in `samples`, mono sound of 16,000 samples a second between -1 and 1.
+    ///
+    /// # Errors
+    /// As [`Model::transcription`].
+    pub fn transcribe(
+        &self,
+        samples: &[f32],
+        options: &TranscribeOptions,
+    ) -> Result<Transcript, Error> {
+        let mut transcription = self.transcription(samples, options)?;
+        let segments = transcription.by_ref().collect::<Result<Vec<_>, _>>()?;
+        Ok(transcription.transcript(segments))
+    }
+
+    /// The same, segment by segment, as they are written.
+    ///
+    /// # Errors
+    /// If the model does not write down speech, an option is out of range, there is no sound, a sample
+    /// is no finite number, or memory runs out.
+    pub fn transcription<'a>(
+        &self,
+        samples: &'a [f32],
+        options: &TranscribeOptions,
+    ) -> Result<Transcription<'a>, Error> {
+        if samples.is_empty() {
+            return Err(Error::Empty { what: "the sound" });
+        }
+        if let Some(at) = samples.iter().position(|sample| !sample.is_finite()) {
+            return Err(Error::NotANumber { what: "the sound", at });
+        }
+        let mut listener = Listener::new(self, options)?;
+        let loudest = listener.loudest(samples);
+        let sound = Sound { samples, loudest };
+        Ok(Transcription { listener, sound, seek: 0, ready: VecDeque::new() })
+    }
+}
+
+/// Sound on its way to text: an iterator of segments.
+///
+/// It ends early when it is cancelled.
+pub struct Transcription<'a> {
+    listener: Listener,
+    sound: Sound<'a>,
+    /// Frame at which the next window begins.
+    seek: usize,
+    ready: VecDeque<Segment>,
+}
+
+impl std::fmt::Debug for Transcription<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transcription").field("heard", &self.heard()).finish_non_exhaustive()
+    }
+}
+
+impl Transcription<'_> {
+    /// The code of the language that is spoken, once the first window has been heard; `None` for a model
+    /// that knows one alone.
+    pub fn language(&self) -> Option<&str> {
+        self.listener.language()
+    }
+
+    /// Seconds of sound that have been heard.
+    pub fn heard(&self) -> f64 {
+        let seek = self.seek.min(self.sound.n_frames());
+        let samples = (seek * HOP).min(self.sound.samples.len());
+        samples as f64 / SAMPLE_RATE as f64
+    }
+
+    /// Stops the work from another thread.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.listener.cancel_token()
+    }
+
+    /// Segments as one transcript.
+    fn transcript(&self, segments: Vec<Segment>) -> Transcript {
+        let text: String = segments.iter().map(|segment| segment.text.as_str()).collect();
+        Transcript {
+            text: text.trim().to_owned(),
+            language: self.language().map(str::to_owned),
+            segments,
+        }
+    }
+}
+
+impl Iterator for Transcription<'_> {
+    type Item = Result<Segment, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(segment) = self.ready.pop_front() {
+                return Some(Ok(segment));
+            }
+            if self.seek >= self.sound.n_frames() {
+                return None;
+            }
+            match self.listener.hear(self.sound, self.seek) {
+                Ok(Some((segments, next))) => {
+                    self.ready.extend(segments);
+                    self.seek = next;
+                }
+                Ok(None) => {
+                    self.seek = usize::MAX;
+                }
+                Err(error) => {
+                    self.seek = usize::MAX;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Typed handles of a file's tensors: bound once, read where they lie in the map.
+
+use kinglet_formats::kinglet::{KingletFile, View};
+
+use crate::kernels::{F16Panels, I8Panels, PANEL_ROWS};
+
+/// A weight matrix `[rows, k]` and its bias, by their places in the file's index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Matrix {
+    pub(crate) rows: usize,
+    pub(crate) k: usize,
+    /// k per activation scale for int8 weights, `None` for fp16.
+    pub(crate) group: Option<usize>,
+    pub(crate) tensor: usize,
+    pub(crate) bias: Option<Vector>,
+    /// Bytes of the planes.
+    pub(crate) bytes: usize,
+}
+
+/// The weights of a [`Matrix`], borrowed from the file.
+#[derive(Clone, Copy)]
+pub(crate) enum Panels<'a> {
+    I8(I8Panels<'a>),
+    F16(F16Panels<'a>),
+}
+
+impl Matrix {
+    pub(crate) fn panels<'a>(&self, file: &'a KingletFile) -> Panels<'a> {
+        match file.view(self.tensor) {
+            View::I8(m) => Panels::I8(I8Panels {
+                rows: self.rows,
+                padded_k: m.padded_k,
+                group: self.group.unwrap_or(m.group),
+                data: m.data,
+                scales: m.scales,
+                whole_row: m.group == m.padded_k && m.group != self.group.unwrap_or(m.group),
+            }),
+            View::F16(m) => Panels::F16(F16Panels {
+                rows: self.rows,
+                k: self.k,
+                panel_stride: PANEL_ROWS * self.k,
+                data: m.data,
+            }),
+            View::F32 { .. } => unreachable!("only int8 and fp16 matrices are bound"),
+        }
+    }
+}
+
+/// f32 values of a norm, a bias or a small table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vector {
+    pub(crate) tensor: usize,
+}
+
+impl Vector {
+    pub(crate) fn values(self, file: &KingletFile) -> &[f32] {
+        match file.view(self.tensor) {
+            View::F32 { data, .. } => data,
+            _ => unreachable!("only f32 vectors are bound"),
+        }
+    }
+}
+
+/// A matrix `[rows, width]` that is looked up by rows, in any layout.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Table {
+    pub(crate) tensor: usize,
+}
+
+impl Table {
+    /// Row `row`, as wide as `out`.
+    pub(crate) fn row(self, file: &KingletFile, row: usize, out: &mut [f32]) {
+        match file.view(self.tensor) {
+            View::I8(m) => m.row(row, out),
+            View::F16(m) => m.row(row, out),
+            View::F32 { data, .. } => {
+                let start = row * out.len();
+                out.copy_from_slice(&data[start..start + out.len()]);
+            }
+        }
+    }
+}
