@@ -19,17 +19,20 @@ def decoder(model, isa, threads):
     deep = ["-p", 0, "-n", 128, "-d", DEPTH]
     entrants = []
 
-    def kinglet(kind, extra):
-        file = models.kinglet_file(model, kind)
+    def kinglet(kind, extra, before=False):
+        file = models.kinglet_file(model, kind, before)
+        program = programs.BEFORE if before else KINGLET
 
         def work():
-            found = programs.kinglet_bench(file, isa, threads, extra)
+            found = programs.kinglet_bench(file, isa, threads, extra, program)
             figures = {}
             for test, (tok_s, gb_s, read_gb_s, kernels) in found.items():
                 figures |= {test: tok_s, f"{test} GB/s": gb_s, f"{test} read GB/s": read_gb_s,
                             f"{test} kernels": kernels}
             return figures
-        entrants.append((f"Kinglet {kind}", work))
+        entrants.append((f"Kinglet{' before' if before else ''} {kind}", work))
+        if programs.BEFORE and not before:
+            kinglet(kind, extra, True)
 
     def llama(kind, extra, flash):
         file = models.gguf(model, kind)
@@ -69,7 +72,12 @@ def start(isa, threads):
             time = programs.first_byte(command, isa)
             return {"first token": time} if time else {}
         return name, work
-    return [entrant("Kinglet int8", [KINGLET, "run", file, "--raw", "-c", 512, *one]),
+    before = []
+    if programs.BEFORE:
+        old = models.kinglet_file("smollm2", "int8", True)
+        before = [entrant("Kinglet before int8",
+                          [programs.BEFORE, "run", old, "--raw", "-c", 512, *one])]
+    return [entrant("Kinglet int8", [KINGLET, "run", file, "--raw", "-c", 512, *one]), *before,
             entrant("llama.cpp Q8_0, trimmed", [*llama, "-c", 512, "--no-warmup"]),
             entrant("llama.cpp Q8_0, default", llama)]
 
@@ -84,7 +92,12 @@ def memory(isa, threads):
             peak, private = programs.memory(command, isa) or (None, None)
             return {"peak memory": peak, "of it private": private} if peak else {}
         return name, work
-    return [entrant("Kinglet int8", [KINGLET, "run", file, "--no-repeat-stop", *answer]),
+    before = []
+    if programs.BEFORE:
+        old = models.kinglet_file("smollm2", "int8", True)
+        before = [entrant("Kinglet before int8",
+                          [programs.BEFORE, "run", old, "--no-repeat-stop", *answer])]
+    return [entrant("Kinglet int8", [KINGLET, "run", file, "--no-repeat-stop", *answer]), *before,
             entrant("llama.cpp Q8_0", [models.tools(isa) / "llama-completion", "-m", gguf,
                                        *answer, "-no-cnv", "--no-display-prompt"])]
 

@@ -102,10 +102,10 @@ def source(model):
     return fetch(*MINILM).parent if model == "minilm" else checkpoint(model)
 
 
-def kinglet_file(model, kind):
+def kinglet_file(model, kind, before=False):
     """Converted again when the program is newer: the format may have changed."""
-    kinglet = pathlib.Path(os.environ["KINGLET_BIN"])
-    target = MODELS / f"{model}.{kind}.kinglet"
+    kinglet = pathlib.Path(os.environ["KINGLET_BEFORE_BIN" if before else "KINGLET_BIN"])
+    target = MODELS / f"{model}.{kind}{'.before' if before else ''}.kinglet"
     if not target.exists() or target.stat().st_mtime < kinglet.stat().st_mtime:
         subprocess.run([kinglet, "quantize", source(model), "-o", target, "--type", kind,
                         "--force"], check=True, capture_output=True)

@@ -10,6 +10,8 @@ import time
 import models
 
 KINGLET = pathlib.Path(os.environ.get("KINGLET_BIN", models.ROOT / "target/release/kinglet"))
+# Another Kinglet to be compared with, an earlier one; None where there is none.
+BEFORE = os.environ.get("KINGLET_BEFORE_BIN")
 HERE = pathlib.Path(__file__).resolve().parent
 
 
@@ -33,9 +35,9 @@ def kernels(isa):
     return {"KINGLET_ISA": "avx2"} if isa == "avx2" else {}
 
 
-def kinglet_bench(file, isa, threads, extra):
+def kinglet_bench(file, isa, threads, extra, kinglet=KINGLET):
     """{test: (tokens/s, GB/s, GB/s of a plain read)}"""
-    text = output([KINGLET, "bench", file, "-t", threads, "-r", 1, "-o", "json", "--roofline",
+    text = output([kinglet, "bench", file, "-t", threads, "-r", 1, "-o", "json", "--roofline",
                    *extra], environment=kernels(isa))
     return {row["test"]: (row["tok_s"], row["gb_s"], row["read_gb_s"], row["kernels"])
             for row in json.loads(text or "[]")}

@@ -134,6 +134,23 @@ def embed(samples):
                     "mean): " + "; ".join(quality) + "."]
 
 
+def before(samples):
+    """This Kinglet and an earlier one, wherever both were measured."""
+    lines = ["| | kernels | threads | test | now | before | now / before |",
+             "|---|---|--:|---|--:|--:|--:|"]
+    for key in samples.samples:
+        part, isa, threads, test, program = key.split("|")
+        if "Kinglet before" not in program or "read" in test or "kernels" in test:
+            continue
+        now = samples.median(part, isa, threads, test, program.replace(" before", ""))
+        old = samples.median(part, isa, threads, test, program)
+        if now and old:
+            kind = program.split()[-1]
+            lines.append(f"| {part} {kind} | {isa} | {threads} | {test} | {number(now)} | "
+                         f"{number(old)} | {now / old:.3f} |")
+    return lines if len(lines) > 2 else []
+
+
 def markdown(kept):
     samples = Samples(kept)
     counts = {}
@@ -155,7 +172,8 @@ def markdown(kept):
     for title, lines in [
             ("From process start to the first token (SmolLM2, 10-token prompt)", start(samples)),
             ("Memory (SmolLM2, context 512, 300 tokens)", memory(samples)),
-            ("all-MiniLM-L6-v2 from texts to normalised vectors", embed(samples))]:
+            ("all-MiniLM-L6-v2 from texts to normalised vectors", embed(samples)),
+            ("Kinglet now and before (KINGLET_BEFORE_BIN)", before(samples))]:
         if lines:
             text += [f"### {title}", "", *lines, ""]
     return "\n".join(text)

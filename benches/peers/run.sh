@@ -7,7 +7,8 @@
 # (KINGLET_CACHE, about 4 GB, about twenty minutes the first time), runs the programs in turn and
 # prints a Markdown report; `--more` adds rounds to the samples of earlier runs. On a CPU with more
 # than AVX2 both classes are measured: AVX2 kernels on both sides, and the best on both sides.
-# KINGLET_BIN names another `kinglet` than this source tree's release build. Close other programs.
+# KINGLET_BIN names another `kinglet` than this source tree's release build, KINGLET_BEFORE_BIN an
+# earlier one that takes its turns beside it. Close other programs.
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
