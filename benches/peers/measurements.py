@@ -96,7 +96,7 @@ def memory(isa, threads):
     if programs.BEFORE:
         old = models.kinglet_file("smollm2", "int8", True)
         before = [entrant("Kinglet before int8",
-                          [programs.BEFORE, "run", old, "--no-repeat-stop", *answer])]
+                          [programs.BEFORE, "run", old, *answer])]
     return [entrant("Kinglet int8", [KINGLET, "run", file, "--no-repeat-stop", *answer]), *before,
             entrant("llama.cpp Q8_0", [models.tools(isa) / "llama-completion", "-m", gguf,
                                        *answer, "-no-cnv", "--no-display-prompt"])]
