@@ -282,6 +282,11 @@ pub const ENTRIES: &[Entry] = &[
                 812_781,
                 "633a3d782c79f7d5e4b94ab96848f47c2fdf8ba82dd99efd1742b8a696bbd0cc",
             ),
+            file(
+                "lex.50.50.enpt.s2t.bin",
+                4_472_528,
+                "1e96599123d275afa37353dfe84677a4070f013494fbdc9c52a28445cc9bc38d",
+            ),
         ],
         checkpoint: "",
         sampling: Sampling { temperature: None, top_p: None },
@@ -306,6 +311,11 @@ pub const ENTRIES: &[Entry] = &[
                 "vocab.pten.spm",
                 812_889,
                 "8389979e3c965688b07aeb712a7e44406e5dcdb2b84087229d26fcc71448c4ed",
+            ),
+            file(
+                "lex.50.50.pten.s2t.bin",
+                5_001_420,
+                "212ed0ae44a6f920cd6d17ca02f0a523ba6c4b0ef5078ae310c20bc4c51484c5",
             ),
         ],
         checkpoint: "",

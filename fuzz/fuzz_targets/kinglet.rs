@@ -21,6 +21,7 @@ fuzz_target!(|data: &[u8]| {
                 View::F32 { data, .. } => {
                     row.copy_from_slice(&data[r * tensor.cols()..][..tensor.cols()]);
                 }
+                View::U32 { data } => assert!(data.len() >= (r + 1) * tensor.cols()),
             }
         }
     }

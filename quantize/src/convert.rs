@@ -153,6 +153,7 @@ fn role(tensor: &TensorSpec) -> Role {
     match (tensor.usage, tensor.part) {
         (TensorUse::Vector, "bias") if !tensor.module.contains("norm") => Role::Bias,
         (TensorUse::Vector, _) => Role::Norm,
+        (TensorUse::Numbers, _) => Role::Other,
         _ if tensor.module.starts_with("embed_") => Role::Embedding,
         _ => Role::Matrix,
     }
@@ -183,6 +184,7 @@ fn forms(takes: &[Take], options: &Options) -> Result<Vec<Form>, QuantizeError> 
     let kept = |name: &str| options.keep_f16.iter().any(|pattern| glob::matches(pattern, name));
     let form = |take: &Take| match (take.tensor.usage, options.dtype) {
         (TensorUse::Vector, _) => Form { layout: Layout::F32Rows, group: 0 },
+        (TensorUse::Numbers, _) => Form { layout: Layout::U32Rows, group: 0 },
         (TensorUse::Matrix, WeightType::Int8) if !kept(&take.tensor.name) => {
             Form { layout: Layout::I8R8K8, group: options.group.code() }
         }

@@ -4,6 +4,7 @@ use half::f16;
 use kinglet_formats::checkpoint::{Checkpoint, DType};
 use kinglet_formats::layout::{
     BlockError, EncodeError, Layout, LayoutError, PANEL_ROWS, f16_r8k1, i8_r8k8, plane_lengths,
+    u32_rows,
 };
 use rayon::prelude::*;
 
@@ -38,6 +39,7 @@ impl Job<'_> {
             Layout::I8R8K8 => self.int8(write),
             Layout::F16R8K1 => self.half(write),
             Layout::F32Rows => self.float(write),
+            Layout::U32Rows => self.numbers(write),
             other => {
                 let error = LayoutError::UnknownId { id: other.id() };
                 Err(self.encode_error(error.into(), 0))
@@ -179,6 +181,17 @@ impl Job<'_> {
         let bytes = kinglet_formats::layout::f32_rows::encode(&x, cols)
             .map_err(|error| self.encode_error(error, 0))?;
         write(bytes)?;
+        Ok(0.0)
+    }
+
+    fn numbers(
+        &self,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), QuantizeError>,
+    ) -> Result<f32, QuantizeError> {
+        let (rows, cols) = self.take.shape();
+        let x = self.read(&[], 0, rows)?;
+        let bytes = u32_rows::encode(&x, cols).map_err(|error| self.encode_error(error, 0))?;
+        write(&bytes)?;
         Ok(0.0)
     }
 

@@ -41,7 +41,9 @@ impl Matrix {
                 panel_stride: PANEL_ROWS * self.k,
                 data: m.data,
             }),
-            View::F32 { .. } => unreachable!("only int8 and fp16 matrices are bound"),
+            View::F32 { .. } | View::U32 { .. } => {
+                unreachable!("only int8 and fp16 matrices are bound")
+            }
         }
     }
 }
@@ -61,7 +63,22 @@ impl Vector {
     }
 }
 
-/// A matrix `[rows, width]` that is looked up by rows, in any layout.
+/// Numbers that count or name something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbers {
+    pub(crate) tensor: usize,
+}
+
+impl Numbers {
+    pub(crate) fn values(self, file: &KingletFile) -> &[u32] {
+        match file.view(self.tensor) {
+            View::U32 { data } => data,
+            _ => unreachable!("only u32 numbers are bound"),
+        }
+    }
+}
+
+/// A matrix `[rows, width]` that is looked up by rows, in any layout of values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Table {
     pub(crate) tensor: usize,
@@ -77,6 +94,7 @@ impl Table {
                 let start = row * out.len();
                 out.copy_from_slice(&data[start..start + out.len()]);
             }
+            View::U32 { .. } => unreachable!("only tables of values are bound"),
         }
     }
 }

@@ -37,6 +37,7 @@ N_TOKENS = 24
 N_GREEDY = 16
 
 U64 = (1 << 64) - 1
+T5 = ("t5", "mt5", "umt5")
 
 
 def fnv1a64(text):
@@ -74,11 +75,11 @@ def kind(name, family):
     if family == "albert" and ".ffn.weight" in name:
         return 0.0, 0.5
     # Its scores have no scale: trained weights are small instead.
-    if family == "t5" and name.endswith("Attention.q.weight"):
+    if family in T5 and name.endswith("Attention.q.weight"):
         return 0.0, 0.0625
-    if family == "t5" and name == "shared.weight":
+    if family in T5 and name == "shared.weight":
         return 0.0, 2.0
-    if family == "t5" and "relative_attention_bias" in name:
+    if family in T5 and "relative_attention_bias" in name:
         return 0.0, 1.0
     if family == "vit" and "patch_embeddings" in name:
         return 0.0, 0.0625

@@ -15,7 +15,7 @@ import torch
 import transformers
 
 import tiny_models
-from tiny_models import GOLDENS, tokens, write_json
+from tiny_models import GOLDENS, T5, tokens, write_json
 
 COMMON = dict(vocab_size=300, d_model=48, encoder_layers=2, decoder_layers=3,
               encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=104,
@@ -23,9 +23,22 @@ COMMON = dict(vocab_size=300, d_model=48, encoder_layers=2, decoder_layers=3,
               eos_token_id=2, decoder_start_token_id=2)
 
 
+MULTILINGUAL = dict(vocab_size=300, d_model=48, d_kv=20, d_ff=104, num_layers=2, num_decoder_layers=3,
+                    num_heads=4, relative_attention_num_buckets=8, relative_attention_max_distance=12,
+                    pad_token_id=0, eos_token_id=1, decoder_start_token_id=0)
+
+
+def untied(model):
+    """With a matrix of logits of its own, as published checkpoints have it."""
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    return model
+
+
 def families():
     t = transformers
     return {
+        "mt5": lambda: untied(t.MT5ForConditionalGeneration(t.MT5Config(**MULTILINGUAL))),
+        "umt5": lambda: t.UMT5ForConditionalGeneration(t.UMT5Config(**MULTILINGUAL)),
         "bart": lambda: t.BartForConditionalGeneration(t.BartConfig(**COMMON)),
         "mbart": lambda: t.MBartForConditionalGeneration(t.MBartConfig(
             **COMMON, scale_embedding=True, activation_function="relu")),
@@ -45,6 +58,10 @@ def families():
 
 
 FEATURES = {
+    "mt5": [("distances to 20", lambda c: c.update(relative_attention_max_distance=20)),
+            ("silu", lambda c: c.update(feed_forward_proj="gated-silu", dense_act_fn="silu"))],
+    "umt5": [("logits not scaled", lambda c: c.update(scale_decoder_outputs=False)),
+             ("distances to 20", lambda c: c.update(relative_attention_max_distance=20))],
     "bart": [("relu", lambda c: c.update(activation_function="relu")),
              ("scaled embeddings", lambda c: c.update(scale_embedding=True))],
     "mbart": [("no scale", lambda c: c.update(scale_embedding=False))],
@@ -90,7 +107,7 @@ def answer(model, family, source, settings):
             return_dict_in_generate=True, output_scores=True, output_logits=True,
             eos_token_id=ENDS, pad_token_id=0, decoder_start_token_id=start,
             # With stacks of different heights its cache for T5 is too short.
-            use_cache=family != "t5", **settings)
+            use_cache=family not in T5, **settings)
     ids = found.sequences[0].tolist()
     assert ids[0] == start
     ids = ids[1:]

@@ -187,6 +187,34 @@ pub fn onnx_t5() -> OnnxT5 {
     }
 }
 
+/// A title that FLAN-T5 writes, see `reference/flan_t5_titles.py`.
+#[derive(Clone, Debug)]
+pub struct OnnxTitle {
+    /// What it is of, with the prefix of the task.
+    pub text: String,
+    /// The text's token ids.
+    pub ids: Vec<u32>,
+    /// The title by the file's graph in floats.
+    pub title: String,
+    /// The title where activations have 8 bits.
+    pub rounded: String,
+}
+
+/// The titles in `goldens/onnx_models`.
+///
+/// # Panics
+/// If the golden is missing or damaged.
+pub fn onnx_titles() -> Vec<OnnxTitle> {
+    let titles = read_json(&goldens().join("onnx_models/titles.json"));
+    let title = |title: &Value| OnnxTitle {
+        text: string(&title["text"]),
+        ids: ids(&title["ids"]),
+        title: string(&title["title"]),
+        rounded: string(&title["rounded"]),
+    };
+    list(&titles).iter().map(title).collect()
+}
+
 /// Vectors `[384]` of every third text of [`minilm`], by onnxruntime from weights of 8 bits.
 ///
 /// # Panics

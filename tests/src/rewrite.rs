@@ -44,6 +44,7 @@ pub fn rewrite(
             }
             View::F16(m) => writer.write(bytemuck::cast_slice(m.data)).expect("written"),
             View::F32 { data, .. } => writer.write(bytemuck::cast_slice(data)).expect("written"),
+            View::U32 { data } => writer.write(bytemuck::cast_slice(data)).expect("written"),
         }
         writer.end_tensor(0.0).expect("written");
     }

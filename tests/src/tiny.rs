@@ -82,6 +82,8 @@ const FAMILIES: &[(&str, Kind)] = &[
     ("jina-bert-v2", Kind::Encoder),
     ("embeddinggemma", Kind::Encoder),
     ("t5", Kind::EncoderDecoder),
+    ("mt5", Kind::EncoderDecoder),
+    ("umt5", Kind::EncoderDecoder),
     ("bart", Kind::EncoderDecoder),
     ("mbart", Kind::EncoderDecoder),
     ("m2m100", Kind::EncoderDecoder),
@@ -247,7 +249,7 @@ pub fn checkpoint_spelled(family: &str, spelling: ConfigSpelling) -> TempDir {
 }
 
 /// Files of a golden that are no part of a checkpoint.
-const OUTPUTS: [&str; 3] = ["goldens.json", "tensors.json", "searches.json"];
+const OUTPUTS: [&str; 4] = ["goldens.json", "tensors.json", "searches.json", "translations.json"];
 
 /// Everything but the goldens themselves.
 fn copy_configuration(from: &Path, to: &Path) {

@@ -18,7 +18,7 @@ use crate::progress::Phase;
 use crate::units::hex;
 
 /// What may lie beside weights and describe them; the first must be there.
-const BESIDE: [&str; 22] = [
+const BESIDE: [&str; 24] = [
     "config.json",
     "tokenizer.json",
     "tokenizer.model",
@@ -27,6 +27,7 @@ const BESIDE: [&str; 22] = [
     "spm.model",
     "sentencepiece.model",
     "tokenizer.spm",
+    "source.spm",
     "tekken.json",
     "tokenizer_config.json",
     "generation_config.json",
@@ -34,6 +35,7 @@ const BESIDE: [&str; 22] = [
     "added_tokens.json",
     "chat_template.jinja",
     "vocab.json",
+    "target_vocab.json",
     "vocab.txt",
     "merges.txt",
     "preprocessor_config.json",

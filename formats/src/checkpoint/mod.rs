@@ -25,7 +25,7 @@ pub use dtype::DType;
 pub use error::{CheckpointError, IndexProblem, Quoted, TensorProblem};
 pub use gguf::{Gguf, GgufProblem};
 pub use joined::Joined;
-pub use marian::{Marian, MarianProblem, is_marian};
+pub use marian::{Marian, MarianProblem, Shortlist, is_marian, is_shortlist};
 pub use onnx::{Onnx, OnnxProblem, is_onnx, onnx_files, onnx_parts};
 pub use open::{WEIGHTS, folder_weights, is_index, open_bytes, open_file, open_folder, weights_of};
 pub use pytorch::{Pytorch, PytorchProblem};

@@ -24,6 +24,7 @@ fn open_and_use(bytes: &[u8]) -> Result<(), KingletError> {
                     let cols = tensor.cols();
                     row.copy_from_slice(&data[r * cols..][..cols]);
                 }
+                View::U32 { data } => assert!(data.len() >= (r + 1) * tensor.cols()),
             }
         }
     }

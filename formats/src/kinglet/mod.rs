@@ -34,7 +34,7 @@ pub use text_to_text::{EarlyStopping, MAX_BEAMS, Mark, TextLanguage, TextToText,
 pub use writer::{TensorPlan, Writer};
 
 /// Version written, and newest version that can be read.
-pub const VERSION: (u16, u16) = (2, 2);
+pub const VERSION: (u16, u16) = (2, 3);
 
 /// Alignment of sections and planes.
 pub const ALIGNMENT: usize = 64;

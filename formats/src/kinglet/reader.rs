@@ -53,6 +53,11 @@ pub enum View<'a> {
         /// The values, row after row.
         data: &'a [f32],
     },
+    /// Rows of `u32`.
+    U32 {
+        /// The numbers, row after row.
+        data: &'a [u32],
+    },
 }
 
 impl KingletFile {
@@ -149,6 +154,7 @@ impl KingletFile {
             Layout::F32Rows => {
                 View::F32 { dims: &tensor.dims, data: bytemuck::cast_slice(plane(0)) }
             }
+            Layout::U32Rows => View::U32 { data: bytemuck::cast_slice(plane(0)) },
         }
     }
 

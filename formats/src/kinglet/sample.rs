@@ -5,7 +5,7 @@ use std::path::Path;
 use half::f16;
 
 use super::*;
-use crate::layout::{Layout, f16_r8k1, f32_rows, i8_r8k8, plane_lengths};
+use crate::layout::{Layout, f16_r8k1, f32_rows, i8_r8k8, plane_lengths, u32_rows};
 use crate::spec::{
     Activation, Attention, Block, Head, Input, Layer, MixerKind, Mlp, ModelSpec, Norm, NormKind,
     Position, Rope, RopePairs, RopeScaling, Stack, TokenInput,
@@ -91,13 +91,19 @@ pub(super) fn plan() -> Vec<TensorPlan> {
         tensor("decoder.layers.0.down_proj.weight", Role::Matrix, Layout::I8R8K8, &[3, 130], 128),
         tensor("decoder.layers.0.o_proj.weight", Role::Matrix, Layout::I8R8K8, &[8, 65], 0),
         tensor("table", Role::Other, Layout::F32Rows, &[2, 2, 2, 3], 0),
+        tensor("lists", Role::Other, Layout::U32Rows, &[21], 0),
     ]
 }
 
 /// The values of a tensor of the plan.
 pub(super) fn values(plan: &TensorPlan) -> Vec<f32> {
     let n: u64 = plan.dims.iter().product();
-    (0..n).map(|i| ((i * 37 + plan.dims[0]) % 101) as f32 / 50.0 - 1.0).collect()
+    let number = |i| ((i * 37 + plan.dims[0]) % 101) as f32;
+    let scaled = |i| number(i) / 50.0 - 1.0;
+    match plan.layout {
+        Layout::U32Rows => (0..n).map(number).collect(),
+        _ => (0..n).map(scaled).collect(),
+    }
 }
 
 /// Bytes of a tensor's planes without padding, and its relative error.
@@ -130,6 +136,7 @@ pub(super) fn encode(plan: &TensorPlan) -> (Vec<u8>, f32) {
             (bytemuck::cast_slice(&data).to_vec(), error.relative())
         }
         Layout::F32Rows => (f32_rows::encode(&values, k).unwrap().to_vec(), 0.0),
+        Layout::U32Rows => (u32_rows::encode(&values, k).unwrap(), 0.0),
     }
 }
 

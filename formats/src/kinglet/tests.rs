@@ -46,6 +46,9 @@ fn assert_is_sample(file: &KingletFile) {
                     assert_eq!(dims, tensor.dims);
                     out.copy_from_slice(&data[r * cols..][..cols]);
                 }
+                View::U32 { data } => {
+                    out.iter_mut().zip(&data[r * cols..]).for_each(|(x, &n)| *x = n as f32);
+                }
             }
             let squares = out.iter().zip(expected).map(|(a, b)| f64::from(a - b).powi(2));
             sum_sq_error += squares.sum::<f64>();
@@ -54,7 +57,8 @@ fn assert_is_sample(file: &KingletFile) {
         let relative = (sum_sq_error / sum_sq).sqrt() as f32;
         assert!((relative - tensor.relative_error).abs() <= 1e-3 * relative, "{}", tensor.name);
         assert!(relative < 0.01, "{}", tensor.name);
-        assert_eq!(relative == 0.0, tensor.layout == Layout::F32Rows);
+        let exact = matches!(tensor.layout, Layout::F32Rows | Layout::U32Rows);
+        assert_eq!(relative == 0.0, exact);
     }
     assert_eq!(file.find("decoder"), None);
     let mut last = (0, 0);
@@ -86,7 +90,7 @@ fn planes_begin_where_the_description_says() {
     let file = KingletFile::from_bytes(Bytes::copy_of(&bytes)).unwrap();
     let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     assert_eq!(bytes[..8], *b"\x89KGL\r\n\x1a\n");
-    assert_eq!(bytes[8..16], [2, 0, 2, 0, 0, 0, 0, 0]);
+    assert_eq!(bytes[8..16], [2, 0, 3, 0, 0, 0, 0, 0]);
     assert_eq!(u64_at(16), bytes.len() as u64);
     let mut at = 128;
     for length in [24, 32, 40, 48].map(u64_at) {
@@ -114,6 +118,7 @@ fn planes_begin_where_the_description_says() {
             }
             View::F16(m) => m.data.as_ptr() as usize,
             View::F32 { data, .. } => data.as_ptr() as usize,
+            View::U32 { data } => data.as_ptr() as usize,
         };
         assert_eq!(start % 64, 0);
     }

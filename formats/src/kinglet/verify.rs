@@ -54,6 +54,7 @@ impl KingletFile {
             View::F32 { data, .. } => {
                 (!data.iter().all(|v| v.is_finite())).then_some("a value that is not finite")
             }
+            View::U32 { .. } => None,
         };
         flaw.map_or(Ok(()), |what| Err(TensorProblem::Flaw { what }))
     }

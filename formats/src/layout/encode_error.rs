@@ -86,6 +86,16 @@ pub enum EncodeError {
         /// Column of the value.
         col: usize,
     },
+    /// A value that is no whole number, or too large for one that is exact as `f32`.
+    #[error("the value {value} at row {row}, column {col} is no whole number below 2^24")]
+    NotWhole {
+        /// Row of the value.
+        row: usize,
+        /// Column of the value.
+        col: usize,
+        /// The value.
+        value: f32,
+    },
     /// Lengths of arguments that do not belong together.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -100,6 +110,7 @@ impl EncodeError {
             Self::NonFinite { row, .. }
             | Self::ScaleOverflow { row, .. }
             | Self::F16Overflow { row, .. }
+            | Self::NotWhole { row, .. }
             | Self::NotSymmetric { row, .. } => *row += first_row,
             Self::Layout(_) => {}
         }

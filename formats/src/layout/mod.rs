@@ -3,7 +3,7 @@
 //!
 //! A tensor of dims `[.., k]` is a matrix: `k` columns (the last dim) and as many rows as the
 //! product of the other dims. Two layouts are made of **panels** of [`PANEL_ROWS`] rows, so that
-//! one pass along `k` feeds eight outputs; the third is plain rows. The byte-level description is
+//! one pass along `k` feeds eight outputs; the others are plain rows. The byte-level description is
 //! in the [container's documentation](crate::kinglet).
 
 use std::fmt;
@@ -14,6 +14,7 @@ mod encode_error;
 pub mod f16_r8k1;
 pub mod f32_rows;
 pub mod i8_r8k8;
+pub mod u32_rows;
 
 pub use encode_error::{BlockError, EncodeError};
 
@@ -33,6 +34,8 @@ pub enum Layout {
     F16R8K1,
     /// Plain rows of `f32`.
     F32Rows,
+    /// Plain rows of `u32`.
+    U32Rows,
 }
 
 impl Layout {
@@ -42,6 +45,7 @@ impl Layout {
             1 => Ok(Self::I8R8K8),
             2 => Ok(Self::F16R8K1),
             3 => Ok(Self::F32Rows),
+            4 => Ok(Self::U32Rows),
             16 => Err(LayoutError::Reserved { id, name: "i4.r8k16" }),
             _ => Err(LayoutError::UnknownId { id }),
         }
@@ -53,6 +57,7 @@ impl Layout {
             Self::I8R8K8 => 1,
             Self::F16R8K1 => 2,
             Self::F32Rows => 3,
+            Self::U32Rows => 4,
         }
     }
 }
@@ -63,6 +68,7 @@ impl fmt::Display for Layout {
             Self::I8R8K8 => "i8.r8k8",
             Self::F16R8K1 => "f16.r8k1",
             Self::F32Rows => "f32",
+            Self::U32Rows => "u32",
         })
     }
 }
@@ -119,7 +125,9 @@ impl Planes {
 #[non_exhaustive]
 pub enum LayoutError {
     /// The id belongs to no layout.
-    #[error("layout id {id} is unknown (known: 1 i8.r8k8, 2 f16.r8k1, 3 f32); update Kinglet")]
+    #[error(
+        "layout id {id} is unknown (known: 1 i8.r8k8, 2 f16.r8k1, 3 f32, 4 u32); update Kinglet"
+    )]
     UnknownId {
         /// The id found.
         id: u16,
@@ -242,7 +250,7 @@ pub fn plane_lengths(layout: Layout, dims: &[u64], group: u32) -> Result<Planes,
             ]))
         }
         Layout::F16R8K1 => Ok(Planes::new(&[product(&[panels, 8, cols, 2])?])),
-        Layout::F32Rows => Ok(Planes::new(&[product(&[rows, cols, 4])?])),
+        Layout::F32Rows | Layout::U32Rows => Ok(Planes::new(&[product(&[rows, cols, 4])?])),
     }
 }
 
@@ -291,7 +299,7 @@ mod tests {
         for group in [1, 16, 63, 96, 256, u32::MAX] {
             assert!(matches!(err(Layout::I8R8K8, &[3, 3], group), E::Group { .. }), "{group}");
         }
-        for layout in [Layout::I8R8K8, Layout::F16R8K1, Layout::F32Rows] {
+        for layout in [Layout::I8R8K8, Layout::F16R8K1, Layout::F32Rows, Layout::U32Rows] {
             for dims in [
                 vec![u64::MAX],
                 vec![u64::MAX, 1],
@@ -307,7 +315,7 @@ mod tests {
 
     #[test]
     fn ids_round_trip_and_reserved_ones_are_named() {
-        for layout in [Layout::I8R8K8, Layout::F16R8K1, Layout::F32Rows] {
+        for layout in [Layout::I8R8K8, Layout::F16R8K1, Layout::F32Rows, Layout::U32Rows] {
             assert_eq!(Layout::from_id(layout.id()), Ok(layout));
         }
         assert!(Layout::from_id(16).unwrap_err().to_string().contains("i4.r8k16"));

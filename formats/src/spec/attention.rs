@@ -116,7 +116,7 @@ pub enum Position {
     /// Rotation of q and k (arXiv:2104.09864).
     Rope(Rope),
     /// A learned number per head and bucket of relative distance, added to the scores
-    /// (arXiv:1910.10683), in a table of the stack's that all its layers share.
+    /// (arXiv:1910.10683).
     RelativeBuckets {
         /// Number of buckets, even if `two_way`.
         n_buckets: usize,
@@ -124,6 +124,9 @@ pub enum Position {
         max_distance: usize,
         /// Whether later positions have buckets of their own: half of them.
         two_way: bool,
+        /// Whether each layer has its table (UMT5); otherwise all share the stack's.
+        #[serde(default, skip_serializing_if = "is_false")]
+        by_layer: bool,
     },
     /// A vector for each bucket of signed distance, met by queries and keys of each layer
     /// (arXiv:2006.03654): `q_i k_j + q_i a[b] + k_j c[b]`, times the scale, `b` the bucket of

@@ -24,7 +24,8 @@ pub struct Head {
 impl Head {
     /// Next-token logits of the last stack.
     pub fn language_model(tied: bool) -> Self {
-        let output = Output::Logits { tied, bias: false, scale: 1.0, soft_cap: None };
+        let output =
+            Output::Logits { tied, bias: false, scale: 1.0, soft_cap: None, shortlist: None };
         Self { stack: None, pool: None, chain: Vec::new(), output }
     }
 
@@ -81,6 +82,9 @@ pub enum Output {
         /// Logits become `cap * tanh(logit / cap)`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         soft_cap: Option<f32>,
+        /// Which words may answer a source, where it is given with the model.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shortlist: Option<Shortlist>,
     },
     /// What the chain gives.
     Vector {
@@ -95,6 +99,19 @@ pub enum Output {
     },
     /// Two logits for each row, that an answer begins and that it ends there. The chain gives them.
     Span,
+}
+
+/// For each token of a source the tokens that may answer it, in two tensors: `shortlist.offsets`
+/// `[vocab_size + 1]`, where the list of each begins, and `shortlist.words` `[n_words]`. Besides these may
+/// answer: the first of the vocabulary, the source's own, and the first of those that are left until all
+/// are a multiple of 8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shortlist {
+    /// How many of the vocabulary's first tokens may always answer.
+    pub n_frequent: usize,
+    /// Tokens in all lists together.
+    pub n_words: usize,
 }
 
 /// How the logits of labels become scores.

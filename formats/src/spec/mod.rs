@@ -20,7 +20,7 @@ mod tensors;
 mod validate;
 
 pub use attention::{Attention, Position, QkNorm, QkNormScope};
-pub use head::{Dense, Head, Output, Pooling, Scores};
+pub use head::{Dense, Head, Output, Pooling, Scores, Shortlist};
 pub use input::{AbsolutePositions, Convolution, Input, PatchInput, SpectrogramInput, TokenInput};
 pub use layer::{Block, Gain, Layer, Mixer, MixerKind, Norm, NormKind};
 pub use mlp::{Activation, Experts, Mlp};

@@ -10,11 +10,12 @@
 //! | `{stack}.patch_proj.{weight,bias}` | `[hidden_size, channels * patch_size^2]` | patches |
 //! | `{stack}.embed_leading.weight` | `[n_leading, hidden_size]` | patches with learned rows before them |
 //! | `{stack}.conv.{j}.{weight,bias}` | `[hidden_size, width * channels]`, one moment's channels after another's | convolutions of a spectrogram |
-//! | `{stack}.position_buckets.weight` | `[n_heads, n_buckets]` | relative buckets |
+//! | `{stack}.position_buckets.weight` | `[n_heads, n_buckets]` | relative buckets that layers share |
 //! | `{stack}.layers.{i}.{block}_norm.{weight,bias}` | `[hidden_size]` | `pre` of a block or of a mixer |
 //! | `{stack}.layers.{i}.q_proj.{weight,bias}` | `[n_heads * head_dim, hidden_size]` | |
 //! | `{stack}.layers.{i}.k_proj.{weight,bias}`, `v_proj` | `[n_kv_heads * head_dim, hidden_size]` | of the memory's hidden size in cross-attention |
 //! | `{stack}.layers.{i}.q_norm.{weight,bias}`, `k_norm` | `[head_dim]`, or the projection's rows | q/k norm |
+//! | `{stack}.layers.{i}.position_buckets.weight` | `[n_heads, n_buckets]` | relative buckets by layer |
 //! | `{stack}.layers.{i}.position_q.weight`, `position_k` | `[n_heads * 2 n_buckets, head_dim]` | disentangled positions: what keys meet, what queries meet; buckets from the farthest behind to the farthest ahead, head by head |
 //! | `{stack}.layers.{i}.o_proj.{weight,bias}` | `[hidden_size, n_heads * head_dim]` | |
 //! | `{stack}.layers.{i}.gate_proj.{weight,bias}` | `[intermediate_size, hidden_size]` | gated MLP |
@@ -30,6 +31,7 @@
 //! | `{stack}.layers.{i}.{block}_after_norm.{weight,bias}` | `[hidden_size]` | `after` |
 //! | `{stack}.final_norm.{weight,bias}` | `[hidden_size]` | |
 //! | `heads.{h}.dense.{j}.{weight,bias}`, `heads.{h}.dense_norm.{j}.{weight,bias}` | `[size, inputs]`, `[size]` | chain of a head |
+//! | `shortlist.offsets`, `shortlist.words` | `[vocab_size + 1]`, `[n_words]` | logits with a shortlist: `u32` |
 //! | `lm_head.{weight,bias}` | `[vocab_size, inputs]` | logits that are not tied; their bias |
 //!
 //! `{block}` is `attn`, `cross` (attention to another stack, whose projections are `cross_q_proj`…),
@@ -55,6 +57,8 @@ pub enum TensorUse {
     Table,
     /// Norm, bias or another vector, or a small table that is added: f32.
     Vector,
+    /// Counts or tokens: u32.
+    Numbers,
 }
 
 /// A tensor of the `.kinglet` file.
@@ -129,7 +133,9 @@ impl<'a> List<'a> {
             }
         }
         let buckets = stack.attentions().find_map(|a| match a.position {
-            Position::RelativeBuckets { n_buckets, .. } => Some([a.n_heads, n_buckets]),
+            Position::RelativeBuckets { n_buckets, by_layer: false, .. } => {
+                Some([a.n_heads, n_buckets])
+            }
             _ => None,
         });
         if let Some(dims) = buckets {
@@ -216,6 +222,9 @@ impl<'a> List<'a> {
             self.norm(&format!("{prefix}q_norm"), Some(&qk.norm), q);
             self.norm(&format!("{prefix}k_norm"), Some(&qk.norm), k);
         }
+        if let Position::RelativeBuckets { n_buckets, by_layer: true, .. } = a.position {
+            self.push("position_buckets", "weight", &[a.n_heads, n_buckets], TensorUse::Vector);
+        }
         if let Position::Disentangled { n_buckets, .. } = a.position {
             for module in ["position_q", "position_k"] {
                 let dims = [a.n_heads * 2 * n_buckets, a.head_dim];
@@ -260,7 +269,7 @@ impl<'a> List<'a> {
             k = dense.size;
         }
         self.prefix.clear();
-        if let (Output::Logits { tied, bias, .. }, Input::Tokens(tokens)) =
+        if let (Output::Logits { tied, bias, shortlist, .. }, Input::Tokens(tokens)) =
             (&head.output, &stack.input)
         {
             if !tied {
@@ -268,6 +277,11 @@ impl<'a> List<'a> {
             }
             if *bias {
                 self.push("lm_head", "bias", &[tokens.vocab_size], TensorUse::Vector);
+            }
+            if let Some(shortlist) = shortlist {
+                let offsets = tokens.vocab_size + 1;
+                self.push("shortlist", "offsets", &[offsets], TensorUse::Numbers);
+                self.push("shortlist", "words", &[shortlist.n_words], TensorUse::Numbers);
             }
         }
     }

@@ -10,7 +10,7 @@
 //! | offset | size | what |
 //! |---|---|---|
 //! | 0 | 4 | magic `KTOK` |
-//! | 4 | 2 | version, 1 |
+//! | 4 | 2 | version: 2, or 3 with given ids or names |
 //! | 6 | 2 | number of parts `n` |
 //! | 8 | 8 | length of the section |
 //! | 16 | 24 `n` | a record a part: kind (u32), zero (u32), offset (u64), length (u64) |
@@ -34,6 +34,7 @@
 //! | 12 | added ids | `n_added` u32 |
 //! | 13 | added flags | `n_added` bytes, see [`added_flags`] |
 //! | 14 | character classes | a class map: 128 bytes, then u32 `first code point \| class << 24`; see [`class_flags`] |
+//! | 15 | given ids | nothing, or `n_pieces` u32: the id that a text gets for a piece |
 //! | 16 | automaton | a pattern, see [`Automaton`] |
 //! | 17 | character map | SentencePiece's precompiled map: trie length (u32), double-array trie, replacement texts |
 //!
@@ -91,6 +92,9 @@ pub mod flags {
     pub const UNUSED: u8 = 16;
     /// Spells the byte that it names (`<0x41>`); no text has it.
     pub const BYTE: u8 = 32;
+    /// Not a piece of the model, but the name of an id: a run of characters that no piece has gets it
+    /// where it spells it.
+    pub const NAME: u8 = 64;
 }
 
 /// Flags of an added token.
@@ -117,8 +121,11 @@ pub mod class_flags {
     pub const WORD: u8 = 4;
 }
 
-/// Version of the section that is written, and newest that is read.
-pub(crate) const VERSION: u16 = 2;
+/// Newest version of the section that is read; written where one before cannot say it.
+pub(crate) const VERSION: u16 = 3;
+
+/// Version written where there are neither given ids nor names.
+pub(crate) const PLAIN_VERSION: u16 = 2;
 
 /// Why a tokenizer section cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

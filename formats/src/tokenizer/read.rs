@@ -26,12 +26,13 @@ pub(super) enum Part {
     AddedIds = 12,
     AddedFlags = 13,
     Classes = 14,
+    GivenIds = 15,
     Automaton = 16,
     Charsmap = 17,
 }
 
 /// The parts that occur at most once, by `kind - 1`.
-const SINGLE: [(Part, &str); 14] = [
+const SINGLE: [(Part, &str); 15] = [
     (Part::Spec, "spec"),
     (Part::PieceOffsets, "piece offsets"),
     (Part::PieceBytes, "piece bytes"),
@@ -46,6 +47,7 @@ const SINGLE: [(Part, &str); 14] = [
     (Part::AddedIds, "added ids"),
     (Part::AddedFlags, "added flags"),
     (Part::Classes, "character classes"),
+    (Part::GivenIds, "given ids"),
 ];
 
 const HEADER: usize = 16;
@@ -101,6 +103,7 @@ impl Layout {
             ranks: U32s::new(part(Part::Ranks)),
             scores: part(Part::Scores).as_chunks().0,
             prefix_filter: part(Part::PrefixFilter),
+            given_ids: U32s::new(part(Part::GivenIds)),
             added_offsets: U32s::new(part(Part::AddedOffsets)),
             added_bytes: part(Part::AddedBytes),
             added_ids: U32s::new(part(Part::AddedIds)),
@@ -211,6 +214,13 @@ impl Layout {
         self.expect_len(section, Part::PieceFlags, n)?;
         let index_len = self.part(section, Part::PieceIndex).len();
         self.expect_len(section, Part::PieceIndex, index_len / 8 * 8)?;
+        let given = self.part(section, Part::GivenIds);
+        if !given.is_empty() {
+            self.expect_len(section, Part::GivenIds, n * 4)?;
+            if let Some(entry) = U32s::new(given).iter().position(|id| id as usize >= n) {
+                return Err(FormatError::BadEntry { part: "given ids", entry });
+            }
+        }
         let merges_len = self.part(section, Part::Merges).len();
         self.expect_len(section, Part::Merges, merges_len / 16 * 16)?;
         self.max_piece_len = check_offsets(

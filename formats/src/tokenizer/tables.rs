@@ -25,6 +25,7 @@ pub struct Tables<'a> {
     pub(super) ranks: U32s<'a>,
     pub(super) scores: &'a [[u8; 8]],
     pub(super) prefix_filter: &'a [u8],
+    pub(super) given_ids: U32s<'a>,
     pub(super) added_offsets: U32s<'a>,
     pub(super) added_bytes: &'a [u8],
     pub(super) added_ids: U32s<'a>,
@@ -123,6 +124,17 @@ impl<'a> Tables<'a> {
     pub fn may_begin(&self, hash: PieceHash) -> bool {
         let bit = home_slot(hash.finish(), self.prefix_filter.len() * 8);
         self.prefix_filter.get(bit / 8).is_some_and(|byte| byte >> (bit % 8) & 1 != 0)
+    }
+
+    /// Whether texts get other ids than those of the pieces found in them.
+    pub fn gives_others(&self) -> bool {
+        !self.given_ids.is_empty()
+    }
+
+    /// The id that a text gets for a piece.
+    #[inline]
+    pub fn given(&self, id: u32) -> u32 {
+        if (id as usize) < self.given_ids.len() { self.given_ids.at(id as usize) } else { id }
     }
 
     /// Number of added tokens.

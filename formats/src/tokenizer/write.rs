@@ -3,8 +3,8 @@
 use super::hash::{PieceHash, home_slot, pair_hash};
 use super::read::Part;
 use super::{
-    FormatError, MAX_ADDED_LEN, MAX_PIECE_LEN, MAX_PIECES, MAX_PROBES, MAX_SPEC_LEN, TokenizerSpec,
-    VERSION,
+    FormatError, MAX_ADDED_LEN, MAX_PIECE_LEN, MAX_PIECES, MAX_PROBES, MAX_SPEC_LEN, PLAIN_VERSION,
+    TokenizerSpec, VERSION, flags,
 };
 
 /// One piece of the vocabulary; its id is its position.
@@ -55,6 +55,8 @@ pub struct Contents {
     pub ranks: Vec<u32>,
     /// A score a piece, where the model is a unigram one.
     pub scores: Vec<f64>,
+    /// The id that a text gets for a piece, a number a piece; empty where it is the piece's own.
+    pub given: Vec<u32>,
     /// Added tokens in any order.
     pub added: Vec<AddedToken>,
     /// Character classes, see [`class_map_bytes`](super::class_map_bytes); empty if not used.
@@ -93,6 +95,12 @@ pub fn write(contents: &Contents) -> Result<Vec<u8>, FormatError> {
         parts.push((Part::Scores, scores));
         parts.push((Part::PrefixFilter, prefix_filter(&contents.pieces)));
     }
+    if !contents.given.is_empty() {
+        parts.push((
+            Part::GivenIds,
+            contents.given.iter().flat_map(|id| id.to_le_bytes()).collect(),
+        ));
+    }
 
     let mut added: Vec<&AddedToken> = contents.added.iter().collect();
     added.sort_by(|a, b| a.content.as_bytes().cmp(b.content.as_bytes()));
@@ -110,10 +118,12 @@ pub fn write(contents: &Contents) -> Result<Vec<u8>, FormatError> {
     parts.extend(contents.automata.iter().map(|a| (Part::Automaton, a.clone())));
     parts.extend(contents.charsmaps.iter().map(|c| (Part::Charsmap, c.clone())));
     limit("parts", parts.len(), u16::MAX as usize)?;
-    Ok(assemble(&parts))
+    let names = contents.pieces.iter().any(|piece| piece.flags & flags::NAME != 0);
+    let version = if names || !contents.given.is_empty() { VERSION } else { PLAIN_VERSION };
+    Ok(assemble(version, &parts))
 }
 
-fn assemble(parts: &[(Part, Vec<u8>)]) -> Vec<u8> {
+fn assemble(version: u16, parts: &[(Part, Vec<u8>)]) -> Vec<u8> {
     let mut records = Vec::with_capacity(parts.len() * 24);
     let mut at = (16 + parts.len() * 24).next_multiple_of(8);
     for (part, bytes) in parts {
@@ -125,7 +135,7 @@ fn assemble(parts: &[(Part, Vec<u8>)]) -> Vec<u8> {
     }
     let mut out = Vec::with_capacity(at);
     out.extend_from_slice(b"KTOK");
-    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&version.to_le_bytes());
     out.extend_from_slice(&(parts.len() as u16).to_le_bytes());
     out.extend_from_slice(&(at as u64).to_le_bytes());
     out.extend_from_slice(&records);

@@ -180,7 +180,7 @@ fn from_config(
             context_length: bart.max_positions,
             stacks: vec![encoder, decoder],
             heads: vec![Head {
-                output: Output::Logits { tied, bias, scale: 1.0, soft_cap: None },
+                output: Output::Logits { tied, bias, scale: 1.0, soft_cap: None, shortlist: None },
                 ..Head::language_model(tied)
             }],
         },

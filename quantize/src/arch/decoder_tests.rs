@@ -29,7 +29,7 @@ fn rotated(spec: &ModelSpec, layer: usize) -> Option<usize> {
 
 fn logits(spec: &ModelSpec) -> (bool, bool, f32, Option<f32>) {
     match spec.heads[0].output {
-        Output::Logits { tied, bias, scale, soft_cap } => (tied, bias, scale, soft_cap),
+        Output::Logits { tied, bias, scale, soft_cap, .. } => (tied, bias, scale, soft_cap),
         _ => panic!("no logits"),
     }
 }

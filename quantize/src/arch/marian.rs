@@ -4,7 +4,7 @@
 use kinglet_formats::checkpoint::Checkpoint;
 use kinglet_formats::spec::{
     AbsolutePositions, Activation, Attention, Block, Head, Input, Layer, MixerKind, Mlp, ModelSpec,
-    Norm, NormKind, Output, Stack, TokenInput,
+    Norm, NormKind, Output, Shortlist, Stack, TokenInput,
 };
 
 use super::{Family, FolderConfig, Mapping, Names, Table, Transforms, layer_count};
@@ -19,6 +19,9 @@ pub(super) const FAMILY: Family = Family {
     gguf: None,
     from_config,
 };
+
+/// Under which key the configuration says how many frequent words a shortlist has.
+pub(crate) const FREQUENT_WORDS: &str = "shortlist-frequent";
 
 /// Positions are computed and have no end; models have been trained on sentences.
 const CONTEXT_LENGTH: usize = 1024;
@@ -124,7 +127,13 @@ fn from_config(
                 marian.stack("decoder", n_decoder, decoder_ffn, Some("encoder")),
             ],
             heads: vec![Head {
-                output: Output::Logits { tied: true, bias: true, scale: 1.0, soft_cap: None },
+                output: Output::Logits {
+                    tied: true,
+                    bias: true,
+                    scale: 1.0,
+                    soft_cap: None,
+                    shortlist: shortlist(config, checkpoint)?,
+                },
                 ..Head::language_model(true)
             }],
             context_length: CONTEXT_LENGTH,
@@ -134,6 +143,18 @@ fn from_config(
         ignored: &[],
         max_tokens: None,
     })
+}
+
+/// The shortlist among the tensors, if there is one; the configuration counts its frequent words.
+fn shortlist(
+    config: &Fields<'_>,
+    checkpoint: &dyn Checkpoint,
+) -> Result<Option<Shortlist>, QuantizeError> {
+    let Some(words) = checkpoint.find("shortlist.words") else { return Ok(None) };
+    Ok(Some(Shortlist {
+        n_frequent: config.count_or(FREQUENT_WORDS, 0)?,
+        n_words: checkpoint.tensors()[words].row_len(),
+    }))
 }
 
 /// Both vocabularies are one.

@@ -54,6 +54,7 @@ use crate::fields::Fields;
 use crate::take::Origin;
 
 pub(crate) use gguf_head::gguf_labels;
+pub(crate) use marian::FREQUENT_WORDS;
 pub(crate) use task::labels;
 
 /// All families, in the order in which messages list them.
@@ -94,7 +95,9 @@ const FAMILIES: &[&Family] = &[
     &electra::FAMILY,
     &deberta::FAMILY,
     &albert::FAMILY,
-    &t5::FAMILY,
+    &t5::T5,
+    &t5::MT5,
+    &t5::UMT5,
     &bart::BART,
     &bart::MBART,
     &bart::M2M100,

@@ -62,8 +62,12 @@ fn from_config(
     if n_buckets != N_BUCKETS {
         return Err(config.unsupported(key, &n_buckets, "32"));
     }
-    encoder.attention.position =
-        Position::RelativeBuckets { n_buckets, max_distance: MAX_DISTANCE, two_way: true };
+    encoder.attention.position = Position::RelativeBuckets {
+        n_buckets,
+        max_distance: MAX_DISTANCE,
+        two_way: true,
+        by_layer: false,
+    };
     let mut mapping = Mapping {
         family: FAMILY.name,
         spec: encoder.spec(),

@@ -1,5 +1,5 @@
-//! T5 and its kin: an encoder, a decoder that reads it, biases by bucket of distance, scores
-//! without a scale.
+//! T5, mT5 and UMT5: an encoder, a decoder that reads it, biases by bucket of distance, scores without a
+//! scale. They differ in whether layers share the biases, and whether what makes logits is scaled.
 
 use kinglet_formats::checkpoint::Checkpoint;
 use kinglet_formats::spec::{
@@ -14,13 +14,61 @@ use crate::QuantizeError;
 use crate::fields::Fields;
 use crate::take::at;
 
-pub(super) const FAMILY: Family = Family {
+pub(super) const T5: Family = Family {
     name: "t5",
     architectures: &["T5ForConditionalGeneration"],
     model_type: "t5",
     gguf: Some(("t5", from_gguf)),
-    from_config,
+    from_config: |folder, checkpoint| from_config("t5", folder, checkpoint, PLAIN),
 };
+
+pub(super) const MT5: Family = Family {
+    name: "mt5",
+    architectures: &["MT5ForConditionalGeneration"],
+    model_type: "mt5",
+    gguf: None,
+    from_config: |folder, checkpoint| {
+        from_config("mt5", folder, checkpoint, Kind { never_scaled: true, ..MULTILINGUAL })
+    },
+};
+
+pub(super) const UMT5: Family = Family {
+    name: "umt5",
+    architectures: &["UMT5ForConditionalGeneration"],
+    model_type: "umt5",
+    gguf: None,
+    from_config: |folder, checkpoint| {
+        from_config("umt5", folder, checkpoint, Kind { by_layer: true, ..MULTILINGUAL })
+    },
+};
+
+/// In what families differ.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// Every layer has its table of buckets.
+    by_layer: bool,
+    /// What makes logits is not scaled, whatever a configuration says.
+    never_scaled: bool,
+    /// Defaults of the configuration: rows of the vocabulary, width and form of the feed-forward block,
+    /// layers, heads.
+    vocab_size: usize,
+    d_ff: usize,
+    form: &'static str,
+    n_layers: usize,
+    n_heads: usize,
+}
+
+const PLAIN: Kind = Kind {
+    by_layer: false,
+    never_scaled: false,
+    vocab_size: 32_128,
+    d_ff: 2048,
+    form: "relu",
+    n_layers: 6,
+    n_heads: 8,
+};
+const MULTILINGUAL: Kind =
+    Kind { vocab_size: 250_112, d_ff: 1024, form: "gated-gelu", n_layers: 8, n_heads: 6, ..PLAIN };
 
 /// Distances have no end: no position is too far.
 const CONTEXT_LENGTH: usize = 1 << 15;
@@ -33,6 +81,7 @@ const SELF_ATTENTION: Table = &[
     ("k_proj", at("layer.0.SelfAttention.k")),
     ("v_proj", at("layer.0.SelfAttention.v")),
     ("o_proj", at("layer.0.SelfAttention.o")),
+    ("position_buckets", at("layer.0.SelfAttention.relative_attention_bias").transposed()),
 ];
 
 const ENCODER_MLP: Table = &[
@@ -71,6 +120,7 @@ const GGUF_IN_LAYER: Table = &[
     ("k_proj", at("attn_k")),
     ("v_proj", at("attn_v")),
     ("o_proj", at("attn_o")),
+    ("position_buckets", at("attn_rel_b").transposed()),
     ("cross_norm", at("cross_attn_norm")),
     ("cross_q_proj", at("cross_attn_q")),
     ("cross_k_proj", at("cross_attn_k")),
@@ -95,7 +145,7 @@ const IGNORED: &[&str] =
 const IGNORED_IF_TIED: &[&str] =
     &["*.embed_tokens.weight", "*EncDecAttention.relative_attention_bias.weight", "lm_head.weight"];
 
-struct T5 {
+struct Sizes {
     vocab_size: usize,
     hidden_size: usize,
     n_heads: usize,
@@ -106,20 +156,26 @@ struct T5 {
     mlp: Mlp,
     tied: bool,
     scaled: bool,
+    by_layer: bool,
 }
 
 fn from_config(
+    family: &'static str,
     folder: &FolderConfig<'_>,
     checkpoint: &dyn Checkpoint,
+    kind: Kind,
 ) -> Result<Mapping, QuantizeError> {
     let config = &folder.config;
-    let tied = config.flag_or("tie_word_embeddings", true)?;
-    let n_encoder = layer_count(config, "num_layers", checkpoint, Some(6))?;
+    let said = config.flag_or("tie_word_embeddings", true)?;
+    let scaled = !kind.never_scaled && config.flag_or("scale_decoder_outputs", said)?;
+    // Newer files say that all models are tied; those with weights of their own are not scaled.
+    let tied = checkpoint.find("lm_head.weight").is_none() || said && scaled;
+    let n_encoder = layer_count(config, "num_layers", checkpoint, Some(kind.n_layers))?;
     let n_decoder = layer_count(config, "num_decoder_layers", checkpoint, Some(n_encoder))?;
-    let t5 = T5 {
-        vocab_size: config.size_or("vocab_size", 32_128)?,
+    let t5 = Sizes {
+        vocab_size: config.size_or("vocab_size", kind.vocab_size)?,
         hidden_size: config.size_or("d_model", 512)?,
-        n_heads: config.size_or("num_heads", 8)?,
+        n_heads: config.size_or("num_heads", kind.n_heads)?,
         head_dim: config.size_or("d_kv", 64)?,
         n_buckets: config.size_or("relative_attention_num_buckets", 32)?,
         max_distance: config.size_or("relative_attention_max_distance", 128)?,
@@ -128,9 +184,10 @@ fn from_config(
             eps: config.positive_float_or("layer_norm_epsilon", 1e-6)?,
             bias: false,
         },
-        mlp: mlp(config)?,
+        mlp: mlp(config, kind)?,
         tied,
-        scaled: config.flag_or("scale_decoder_outputs", tied)?,
+        scaled,
+        by_layer: kind.by_layer,
     };
     let names = |stack, in_layer| Names {
         stack,
@@ -141,7 +198,7 @@ fn from_config(
         former_endings: FORMER_ENDINGS,
     };
     Ok(Mapping {
-        family: FAMILY.name,
+        family,
         spec: t5.spec(n_encoder, n_decoder),
         names: vec![
             names("encoder", &[SELF_ATTENTION, ENCODER_MLP]),
@@ -165,7 +222,7 @@ fn from_gguf(fields: &Fields<'_>, checkpoint: &dyn Checkpoint) -> Result<Mapping
     };
     let intermediate_size = fields.size("feed_forward_length")?;
     let activation = if gated { Activation::GeluTanh } else { Activation::Relu };
-    let t5 = T5 {
+    let t5 = Sizes {
         vocab_size: rows("embed_tokens", "token_embd.weight")?,
         hidden_size: fields.size("embedding_length")?,
         n_heads: fields.size("attention.head_count")?,
@@ -187,6 +244,7 @@ fn from_gguf(fields: &Fields<'_>, checkpoint: &dyn Checkpoint) -> Result<Mapping
         },
         tied,
         scaled: tied,
+        by_layer: checkpoint.find("enc.blk.1.attn_rel_b.weight").is_some(),
     };
     let names = |stack, prefix: &str| Names {
         stack,
@@ -197,7 +255,7 @@ fn from_gguf(fields: &Fields<'_>, checkpoint: &dyn Checkpoint) -> Result<Mapping
         former_endings: &[],
     };
     Ok(Mapping {
-        family: FAMILY.name,
+        family: T5.name,
         spec: t5.spec(n_encoder, n_decoder),
         names: vec![names("encoder", "enc."), names("decoder", "dec.")],
         transforms: Transforms::default(),
@@ -207,8 +265,8 @@ fn from_gguf(fields: &Fields<'_>, checkpoint: &dyn Checkpoint) -> Result<Mapping
 }
 
 /// The feed-forward block: `relu`, or `gated-ACTIVATION`, where `gated-gelu` means the tanh form.
-fn mlp(config: &Fields<'_>) -> Result<Mlp, QuantizeError> {
-    let form = config.opt_text("feed_forward_proj")?.unwrap_or("relu");
+fn mlp(config: &Fields<'_>, kind: Kind) -> Result<Mlp, QuantizeError> {
+    let form = config.opt_text("feed_forward_proj")?.unwrap_or(kind.form);
     let gated = form.starts_with("gated-");
     let activation = match form.strip_prefix("gated-").unwrap_or(form) {
         "gelu" if gated => Activation::GeluTanh,
@@ -222,7 +280,7 @@ fn mlp(config: &Fields<'_>) -> Result<Mlp, QuantizeError> {
             return Err(config.unsupported("feed_forward_proj", form, supported));
         }
     };
-    let intermediate_size = config.size_or("d_ff", 2048)?;
+    let intermediate_size = config.size_or("d_ff", kind.d_ff)?;
     Ok(Mlp {
         intermediate_size,
         activation,
@@ -233,7 +291,7 @@ fn mlp(config: &Fields<'_>) -> Result<Mlp, QuantizeError> {
     })
 }
 
-impl T5 {
+impl Sizes {
     fn stack(&self, name: &str, n_layers: usize, memory: Option<&str>) -> Stack {
         let block = |kind| Block { pre: Some(self.norm), ..Block::of(kind) };
         let plain = Attention { scale: 1.0, ..Attention::plain(self.n_heads, self.head_dim) };
@@ -243,6 +301,7 @@ impl T5 {
                 n_buckets: self.n_buckets,
                 max_distance: self.max_distance,
                 two_way: memory.is_none(),
+                by_layer: self.by_layer,
             },
             ..plain.clone()
         };
@@ -280,7 +339,13 @@ impl T5 {
                 self.stack("decoder", n_decoder, Some("encoder")),
             ],
             heads: vec![Head {
-                output: Output::Logits { tied: self.tied, bias: false, scale, soft_cap: None },
+                output: Output::Logits {
+                    tied: self.tied,
+                    bias: false,
+                    scale,
+                    soft_cap: None,
+                    shortlist: None,
+                },
                 ..Head::language_model(self.tied)
             }],
             context_length: CONTEXT_LENGTH,

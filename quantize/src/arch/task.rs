@@ -166,7 +166,7 @@ fn span(mut chain: Vec<Dense>) -> Head {
 /// The logits of what the chain gives.
 fn masks(config: &Fields<'_>, chain: Vec<Dense>, bias: bool) -> Result<Head, QuantizeError> {
     let tied = config.flag_or("tie_word_embeddings", true)?;
-    let output = Output::Logits { tied, bias, scale: 1.0, soft_cap: None };
+    let output = Output::Logits { tied, bias, scale: 1.0, soft_cap: None, shortlist: None };
     Ok(Head { stack: None, pool: None, chain, output })
 }
 

@@ -1,12 +1,14 @@
-//! Models of Firefox Translations: Marian's binary, a vocabulary of SentencePiece beside it, and in their
-//! names the languages.
+//! Models of Firefox Translations: Marian's binary, a vocabulary of SentencePiece beside it, perhaps a
+//! lexical shortlist, and in their names the languages.
 
 use std::path::{Path, PathBuf};
 
 use kinglet_formats::checkpoint::{
-    Checkpoint, CheckpointError, Joined, Marian, TensorInfo, TensorProblem, is_marian,
+    Checkpoint, CheckpointError, Joined, Marian, Shortlist, TensorInfo, TensorProblem, is_marian,
+    is_shortlist,
 };
 use kinglet_formats::kinglet::{General, Generation, TextLanguage, TextToText, Translation};
+use kinglet_formats::map::Bytes;
 use serde_json::{Map, Value};
 
 use super::files::Files;
@@ -84,13 +86,31 @@ impl MarianModel {
                 });
             }
         };
+        let mut inputs = vec![path.to_owned(), files.path(&vocabulary)];
+        let mut parts: Vec<Box<dyn Checkpoint>> = vec![Box::new(model)];
+        if let Some((name, shortlist)) = shortlist(&files)? {
+            let vocabularies = config.get("dim-vocabs").and_then(Value::as_array);
+            let own = Value::from(shortlist.vocab_size());
+            if !vocabularies.is_some_and(|sizes| sizes.iter().all(|size| *size == own)) {
+                return Err(QuantizeError::UnsupportedOption {
+                    file: name,
+                    option: "vocabulary".to_owned(),
+                    found: format!("one of {} words", shortlist.vocab_size()),
+                    supported: "the model's; take the shortlist that belongs to it, or none"
+                        .to_owned(),
+                });
+            }
+            config.insert(arch::FREQUENT_WORDS.to_owned(), Value::from(shortlist.n_frequent()));
+            inputs.push(files.path(&name));
+            parts.push(Box::new(shortlist));
+        }
         let renamed = |_, tensor: &TensorInfo| Some(renamed(&tensor.name));
-        let checkpoint = Joined::new(vec![Box::new(model)], renamed).map_err(|tensor| {
+        let checkpoint = Joined::new(parts, renamed).map_err(|tensor| {
             let problem = TensorProblem::Duplicate;
             CheckpointError::Tensor { file: path.to_owned(), tensor, problem }
         })?;
         Ok(Self {
-            inputs: vec![path.to_owned(), files.path(&vocabulary)],
+            inputs,
             checkpoint: Box::new(checkpoint),
             config,
             name: file_name(path),
@@ -158,6 +178,32 @@ impl MarianModel {
             file: self.files.path(&self.vocabulary),
             source,
         })
+    }
+}
+
+/// The shortlist beside the model, if there is one.
+fn shortlist(files: &Files) -> Result<Option<(String, Shortlist)>, QuantizeError> {
+    let is_one = |name: &String| {
+        name.ends_with(".bin")
+            && files.start(&files.path(name), 8).is_ok_and(|start| is_shortlist(&start))
+    };
+    let found: Vec<String> = files.names().into_iter().filter(is_one).collect();
+    match &found[..] {
+        [] => Ok(None),
+        [one] => {
+            let path = files.path(one);
+            let bytes = match files.held(&path) {
+                Some(bytes) => bytes.clone(),
+                None => Bytes::map(&path).map_err(CheckpointError::from)?,
+            };
+            Ok(Some((one.clone(), Shortlist::parse(bytes, path)?)))
+        }
+        several => Err(QuantizeError::UnsupportedOption {
+            file: files.place().display().to_string(),
+            option: "shortlists".to_owned(),
+            found: several.join(", "),
+            supported: "the one that belongs to the model".to_owned(),
+        }),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The tokenizer of a folder: `tokenizer.json`; where there is none Mistral's `tekken.json`, a model of
-//! SentencePiece, or BERT's `vocab.txt`.
+//! SentencePiece (with a list of names beside it, or without), or BERT's `vocab.txt`.
+
+use std::collections::BTreeMap;
 
 use kinglet_formats::tokenizer::{Layout, PrependScheme};
 use serde::Deserialize;
@@ -10,8 +12,8 @@ use super::folder::missing;
 use super::{text, tokens, wordpiece};
 use crate::QuantizeError;
 use crate::tokenizer::{
-    CompileError, ExtraToken, RoleNames, SentencePieceClass, SentencePieceOptions, compile_json,
-    compile_sentencepiece, compile_tekken,
+    CompileError, ExtraToken, NamedIds, RoleNames, SentencePieceClass, SentencePieceOptions,
+    compile_json, compile_named_sentencepiece, compile_sentencepiece, compile_tekken,
 };
 
 /// Largest tokenizer that is read.
@@ -22,14 +24,18 @@ const TOKENIZER: &str = "tokenizer.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
 
 /// Names of models of SentencePiece, in the order in which they are looked for.
-const SENTENCEPIECE: [&str; 6] = [
+const SENTENCEPIECE: [&str; 7] = [
     "tokenizer.model",
     "spiece.model",
     "sentencepiece.bpe.model",
     "spm.model",
     "sentencepiece.model",
     "tokenizer.spm",
+    "source.spm",
 ];
+
+/// Lists of names beside a model of SentencePiece; the second is that of answers.
+const NAMES: [&str; 2] = ["vocab.json", "target_vocab.json"];
 
 const WORDPIECE: &str = "vocab.txt";
 const TEKKEN: &str = "tekken.json";
@@ -71,7 +77,11 @@ impl Kind {
         let added = Some(format!("{root}{ADDED_TOKENS}")).filter(|name| files.contains(name));
         match self {
             Self::Json(name) | Self::WordPiece(name) | Self::Tekken(name) => vec![name.clone()],
-            Self::SentencePiece(name) => std::iter::once(name.clone()).chain(added).collect(),
+            Self::SentencePiece(name) => {
+                let names = NAMES.into_iter().map(|name| format!("{root}{name}"));
+                let names = names.filter(|name| files.contains(name));
+                std::iter::once(name.clone()).chain(added).chain(names).collect()
+            }
         }
     }
 }
@@ -113,6 +123,7 @@ impl FolderTokenizer<'_> {
         };
         let mut added = self.added_tokens();
         added.extend(self.added_tokens_file()?);
+        let named = if class.is_named() { Some(self.named_ids()?) } else { None };
         let is_albert = class == SentencePieceClass::Albert;
         let options = SentencePieceOptions {
             class,
@@ -131,7 +142,23 @@ impl FolderTokenizer<'_> {
             language: self.token("src_lang"),
             extra_ids: self.setting("extra_ids").and_then(Value::as_u64).map(|n| n as usize),
         };
-        Ok(compile_sentencepiece(model, &options))
+        Ok(match named {
+            Some(named) => compile_named_sentencepiece(model, &named, &options),
+            None => compile_sentencepiece(model, &options),
+        })
+    }
+
+    /// The ids of pieces, where the model of SentencePiece does not say them.
+    fn named_ids(&self) -> Result<NamedIds, QuantizeError> {
+        let read = |name: &str, why| -> Result<BTreeMap<String, u32>, QuantizeError> {
+            let name = format!("{}{name}", self.root);
+            let bytes = self.files.read(&name, MAX_TOKENIZER)?;
+            text::json(&name, bytes.ok_or_else(|| missing(self.files, &name, why))?)
+        };
+        let two = self.flag("separate_vocabs").unwrap_or(false);
+        let target = two.then(|| read(NAMES[1], "it holds the ids of the pieces of answers"));
+        let source = read(NAMES[0], "it holds the ids of the pieces of source.spm")?;
+        Ok(NamedIds { source, target: target.transpose()? })
     }
 
     /// The class that a file names, or that models of the kind have.
@@ -139,10 +166,37 @@ impl FolderTokenizer<'_> {
         let (named, model) = self.class_names();
         let by_name = named.and_then(SentencePieceClass::named);
         let by_model = || model.and_then(SentencePieceClass::of_model);
-        by_name.or_else(by_model).ok_or_else(|| match named.or(model) {
+        let found = by_name.or_else(by_model);
+        let codes = self.setting("language_codes").and_then(Value::as_str);
+        let found = match (found, codes) {
+            (Some(SentencePieceClass::M2m100), Some("wmt21")) => Some(SentencePieceClass::Wmt21),
+            // NLLB is of the same kind, and its model numbers its pieces itself.
+            (Some(SentencePieceClass::M2m100), _) if by_name.is_none() && !self.has_names() => {
+                Some(SentencePieceClass::Nllb)
+            }
+            (Some(SentencePieceClass::Mbart), Some("ML50")) => Some(SentencePieceClass::Mbart50),
+            (Some(SentencePieceClass::Mbart), _)
+                if by_name.is_none() && self.has_50_languages() =>
+            {
+                Some(SentencePieceClass::Mbart50)
+            }
+            _ => found,
+        };
+        found.ok_or_else(|| match named.or(model) {
             Some(name) => format!("the tokenizer of `{name}`"),
             None => "a tokenizer without a `tokenizer_class`".to_owned(),
         })
+    }
+
+    fn has_names(&self) -> bool {
+        self.files.contains(&format!("{}{}", self.root, NAMES[0]))
+    }
+
+    /// Whether a model of mBART's kind is mBART-50: it has as many rows as languages.
+    fn has_50_languages(&self) -> bool {
+        /// Rows of mBART-50, whose 250,000 pieces mBART has too.
+        const ROWS: u64 = 250_054;
+        self.config.get("vocab_size").and_then(Value::as_u64).is_some_and(|rows| rows >= ROWS)
     }
 
     /// The class of the tokenizer and the kind of the model, as far as files name them.

@@ -36,6 +36,8 @@ pub(super) struct Builder {
     pub(super) flags: HashMap<u32, u8>,
     /// Pieces that no text has, whatever it spells.
     pub(super) hidden: HashSet<u32>,
+    /// Ids that texts get for pieces, where they are others.
+    pub(super) given: HashMap<u32, u32>,
     automata: Vec<Vec<u8>>,
     pub(super) charsmaps: Vec<Vec<u8>>,
 }
@@ -56,6 +58,7 @@ impl Builder {
             added: Vec::new(),
             flags: HashMap::new(),
             hidden: HashSet::new(),
+            given: HashMap::new(),
             automata: Vec::new(),
             charsmaps: Vec::new(),
         }
@@ -145,6 +148,13 @@ impl Builder {
             },
             ranks: resized(self.ranks, pieces.len(), u32::MAX),
             scores: resized(self.scores, pieces.len(), 0.0),
+            given: match self.given.is_empty() {
+                true => Vec::new(),
+                false => {
+                    let own = 0..pieces.len() as u32;
+                    own.map(|id| self.given.get(&id).copied().unwrap_or(id)).collect()
+                }
+            },
             pieces,
             merges,
             added: self.added,
@@ -215,7 +225,9 @@ impl Builder {
         let Model::Bpe(bpe) = &mut self.model else { return };
         let plain = !bpe.byte_level && bpe.prefix.is_none() && bpe.suffix.is_none();
         let mark = WORD_MARK.to_string();
-        let has_mark = self.vocab.iter().flatten().any(|piece| *piece == mark);
+        let is_name = |id: &u32| self.flags.get(id).is_some_and(|piece| piece & flags::NAME != 0);
+        let pieces = self.vocab.iter().zip(0..).filter(|(_, id)| !is_name(id));
+        let has_mark = pieces.filter_map(|(piece, _)| piece.as_ref()).any(|piece| *piece == mark);
         // How an unused piece is taken apart depends on the whole text.
         let unused = self.flags.values().any(|piece| piece & flags::UNUSED != 0);
         if plain

@@ -17,7 +17,10 @@ mod tekken;
 
 pub use gguf::{GgufTokenType, GgufVocab, compile_gguf};
 pub use json::{ExtraToken, RoleNames, compile_json};
-pub use sentencepiece::{SentencePieceClass, SentencePieceOptions, compile_sentencepiece};
+pub use sentencepiece::{
+    NamedIds, SentencePieceClass, SentencePieceOptions, compile_named_sentencepiece,
+    compile_sentencepiece,
+};
 pub use tekken::compile_tekken;
 
 use kinglet_formats::sentencepiece::SentencePieceError;

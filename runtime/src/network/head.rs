@@ -3,6 +3,7 @@
 use kinglet_formats::spec::{Activation, Pooling, Scores};
 
 use crate::ops::{BoundNorm, Linears};
+use crate::weights::Numbers;
 
 /// Something the network offers.
 #[derive(Debug)]
@@ -28,13 +29,29 @@ pub(crate) struct BoundDense {
 #[derive(Debug)]
 pub(crate) enum BoundOutput {
     /// `[vocab_size]` logits.
-    Logits { linears: Linears, scale: f32, soft_cap: Option<f32> },
+    Logits {
+        linears: Linears,
+        scale: f32,
+        soft_cap: Option<f32>,
+        shortlist: Option<BoundShortlist>,
+    },
     /// What the chain gives.
     Vector { normalize: bool },
     /// A logit for each label.
     Labels { scores: Scores },
     /// Logits that an answer begins and ends at a row.
     Span,
+}
+
+/// Which tokens may answer a source.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BoundShortlist {
+    /// How many of the first tokens always may.
+    pub(crate) n_frequent: usize,
+    /// `[vocab_size + 1]`
+    pub(crate) offsets: Numbers,
+    /// `[n_words]`
+    pub(crate) words: Numbers,
 }
 
 impl BoundHead {

@@ -11,7 +11,7 @@ mod waves;
 
 pub(crate) use buckets::{Buckets, DistanceBias};
 pub(crate) use disentangled::Disentangled;
-pub(crate) use head::{BoundHead, BoundOutput};
+pub(crate) use head::{BoundHead, BoundOutput, BoundShortlist};
 pub(crate) use layer::{
     BoundAttention, BoundBlock, BoundExperts, BoundGain, BoundLayer, BoundMixer, BoundMlp,
     BoundSsru, MixerWork, Projections, UpProjection,

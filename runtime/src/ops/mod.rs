@@ -1,10 +1,12 @@
 //! What a step computes with weights: products, their inputs, norms.
 
+mod chosen;
 mod experts;
 mod input;
 mod norm;
 mod product;
 
+pub(crate) use chosen::ChosenRows;
 pub(crate) use experts::{ExpertRows, ExpertWeights};
 pub(crate) use input::{Input, QuantizeScratch};
 pub(crate) use norm::{BoundNorm, add_normed, apply_norm, norm_row};

@@ -5,17 +5,24 @@ use kinglet_formats::spec::Pooling;
 use super::Workspace;
 use crate::error::Error;
 use crate::network::{BoundHead, BoundOutput};
-use crate::ops::{Context, norm_row};
+use crate::ops::{ChosenRows, Context, norm_row};
 
-/// What `head` makes of the `n` rows at the start of the workspace's `block`.
+/// Chosen rows of the matrix of logits for rows of a step from a number on, and where in the output what
+/// they give ends.
+pub(crate) type Chosen<'a> = (&'a [(usize, &'a ChosenRows)], &'a [usize]);
+
+/// What `head` makes of the `n` rows at the start of the workspace's `block`; of its logits those that are
+/// `chosen`.
 pub(super) fn run(
     ctx: &Context<'_>,
     head: &BoundHead,
     n: usize,
+    chosen: Option<Chosen<'_>>,
     workspace: &mut Workspace,
     out: &mut [f32],
 ) -> Result<(), Error> {
-    let kernels = ctx.ops.kernels;
+    let ops = ctx.ops;
+    let kernels = ops.kernels;
     let Workspace { block, mlp, quantized, workers, .. } = workspace;
     // The chain goes to and fro between two buffers.
     let (mut from, mut to) = (block, mlp);
@@ -35,10 +42,16 @@ pub(super) fn run(
         std::mem::swap(&mut from, &mut to);
     }
     match &head.output {
-        BoundOutput::Logits { linears, scale, soft_cap } => {
+        BoundOutput::Logits { linears, scale, soft_cap, .. } => {
             let k = linears.parts()[0].k;
             let input = quantized.input(ctx, &from[..n * k], linears.parts());
-            linears.apply(ctx, &input, workers, out);
+            match chosen {
+                None => linears.apply(ctx, &input, workers, out),
+                Some((rows, ends)) => ctx.crew.pieces(out, ends, |i, out| {
+                    let (first, chosen) = rows[i];
+                    chosen.multiply(ops, &input, first, out);
+                }),
+            }
             if *scale != 1.0 {
                 (kernels.scale)(out, *scale);
             }

@@ -8,7 +8,7 @@ mod mixer;
 mod workspace;
 
 pub(crate) use batch::{Batch, Other};
-pub(crate) use head::pool;
+pub(crate) use head::{Chosen, pool};
 pub(crate) use workspace::Workspace;
 
 use kinglet_formats::kinglet::KingletFile;
@@ -209,13 +209,24 @@ impl Rows<'_, '_> {
         rows: impl ExactSizeIterator<Item = usize>,
         out: &mut [f32],
     ) -> Result<(), Error> {
+        self.chosen(head, rows, None, out)
+    }
+
+    /// The same; where some of the outputs are `chosen`, those of each run of rows one after another.
+    pub(crate) fn chosen(
+        &mut self,
+        head: &BoundHead,
+        rows: impl ExactSizeIterator<Item = usize>,
+        chosen: Option<Chosen<'_>>,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
         let hidden = self.hidden_size;
         let Workspace { x, block, .. } = &mut *self.workspace;
         let n = rows.len();
         for (to, row) in rows.enumerate() {
             block[to * hidden..][..hidden].copy_from_slice(&x[row * hidden..][..hidden]);
         }
-        head::run(self.ctx, head, n, self.workspace, out)
+        head::run(self.ctx, head, n, chosen, self.workspace, out)
     }
 }
 
@@ -230,5 +241,5 @@ pub(crate) fn apply_head(
     out: &mut [f32],
 ) -> Result<(), Error> {
     workspace.block[..rows.len()].copy_from_slice(rows);
-    head::run(&Context { crew, ops }, head, n, workspace, out)
+    head::run(&Context { crew, ops }, head, n, None, workspace, out)
 }

@@ -29,6 +29,25 @@ impl Crew<'_> {
         });
     }
 
+    /// Calls `work(number, piece)` for pieces of `data` that follow one another up to the `ends`.
+    pub(crate) fn pieces<T: Send>(
+        &self,
+        data: &mut [T],
+        ends: &[usize],
+        work: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        assert!(ends.is_sorted() && ends.last().is_none_or(|&end| end <= data.len()));
+        let base = Base(data.as_mut_ptr());
+        self.for_each(ends.len(), |_, item| {
+            let start = item.checked_sub(1).map_or(0, |before| ends[before]);
+            let len = ends[item] - start;
+            // SAFETY: the ends ascend within `data` (checked above), so that pieces are disjoint ranges
+            // of it, each handed out once.
+            let piece = unsafe { std::slice::from_raw_parts_mut(base.at(start), len) };
+            work(item, piece);
+        });
+    }
+
     /// Like [`Crew::rows`] for two matrices of as many rows: `work(first_row, rows_a, rows_b)`.
     pub(crate) fn row_pairs<A: Send, B: Send>(
         &self,

@@ -118,10 +118,17 @@ impl Word<'_> {
         } else {
             self.merge_long(scratch);
         }
-        for symbol in scratch.symbols.iter().filter(|symbol| symbol.len > 0) {
+        let mut symbols = scratch.symbols.iter().filter(|symbol| symbol.len > 0).peekable();
+        while let Some(symbol) = symbols.next() {
             let from = symbol.start as usize;
-            let to = from + symbol.len as usize;
+            let mut to = from + symbol.len as usize;
             if symbol.id == NONE {
+                // All neighbours together may be the name of an id.
+                while self.lookup.has_names
+                    && let Some(next) = symbols.next_if(|next| next.id == NONE)
+                {
+                    to += next.len as usize;
+                }
                 // Merging by rank leaves characters without a piece to the end.
                 self.unknown(from, to, found);
             } else if self.is_unused(symbol.id) {
@@ -161,7 +168,7 @@ impl Word<'_> {
             at += 1;
         };
         if !self.lookup.spell(bytes, spell)
-            && let Some(unk) = self.options.unk
+            && let Some(unk) = self.lookup.named(self.tables, bytes).or(self.options.unk)
         {
             let (from, to) = (self.at + from, self.at + to);
             if !(self.options.fuse_unk && found.extend(self.first, unk, to)) {
@@ -244,10 +251,11 @@ impl Word<'_> {
         let prefix = self.options.prefix.as_deref().filter(|_| from > 0);
         let suffix = self.options.suffix.as_deref().filter(|_| to == self.text.len());
         if prefix.is_none() && suffix.is_none() {
-            return match unit {
+            let id = match unit {
                 &[byte] => self.lookup.bytes[byte as usize],
                 _ => self.tables.find(unit).unwrap_or(NONE),
             };
+            return if self.lookup.is_name(self.tables, id) { NONE } else { id };
         }
         affixed.clear();
         affixed.extend_from_slice(prefix.unwrap_or_default().as_bytes());

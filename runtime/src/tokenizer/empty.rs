@@ -25,6 +25,7 @@ impl Tokenizer {
             classes: Vec::new(),
             automata: Vec::new(),
             charsmaps: Vec::new(),
+            given: Vec::new(),
         };
         Self::from_bytes(&write(&contents)?)
     }

@@ -48,6 +48,11 @@ impl<'a> FoundTokens<'a> {
         }
     }
 
+    /// Replaces the ids of the tokens from number `first` on.
+    pub(super) fn rename_from(&mut self, first: usize, given: impl Fn(u32) -> u32) {
+        self.ids[first..].iter_mut().for_each(|id| *id = given(*id));
+    }
+
     /// Turns around the order of the tokens from number `first` on.
     pub(super) fn reverse_from(&mut self, first: usize) {
         self.ids[first..].reverse();

@@ -18,6 +18,8 @@ pub(super) struct Lookup {
     pub(super) whole: AddedSet,
     /// Whether there are pieces that are found and not given out.
     pub(super) has_unused: bool,
+    /// Whether there are names of ids that are no pieces.
+    pub(super) has_names: bool,
 }
 
 impl Lookup {
@@ -27,6 +29,7 @@ impl Lookup {
             byte_tokens: Box::new([NONE; 256]),
             whole: AddedSet::default(),
             has_unused: false,
+            has_names: false,
         };
         let byte_fallback = match model {
             Model::Bpe(bpe) => bpe.byte_fallback,
@@ -43,11 +46,13 @@ impl Lookup {
         }
         let mut whole = Vec::new();
         for id in 0..tables.n_pieces() as u32 {
-            let found = tables.flags(id) & (flags::WHOLE | flags::BYTE | flags::UNUSED);
+            let found =
+                tables.flags(id) & (flags::WHOLE | flags::BYTE | flags::UNUSED | flags::NAME);
             if found == 0 {
                 continue;
             }
             lookup.has_unused |= found & flags::UNUSED != 0;
+            lookup.has_names |= found & flags::NAME != 0;
             let piece = tables.piece(id).and_then(|piece| str::from_utf8(piece).ok());
             let Some(piece) = piece else { continue };
             if found & flags::WHOLE != 0 {
@@ -61,6 +66,16 @@ impl Lookup {
         }
         lookup.whole = AddedSet::new(whole.into_iter());
         lookup
+    }
+
+    /// Whether an id has a name and is no piece.
+    pub(super) fn is_name(&self, tables: &Tables<'_>, id: u32) -> bool {
+        self.has_names && tables.flags(id) & flags::NAME != 0
+    }
+
+    /// The id that is called by this text, which no pieces spell.
+    pub(super) fn named(&self, tables: &Tables<'_>, text: &[u8]) -> Option<u32> {
+        if self.has_names { tables.find(text) } else { None }
     }
 
     /// Appends the byte tokens of `text` if every one of its bytes has one.

@@ -16,6 +16,7 @@ pub(super) fn encode_word(
     scratch: &mut Scratch,
     found: &mut FoundTokens<'_>,
 ) {
+    let first = found.len();
     match model {
         Model::Bpe(options) => bpe::encode(options, lookup, tables, word, &mut scratch.bpe, found),
         &Model::Unigram { unk, unk_score, single, .. } => {
@@ -30,6 +31,9 @@ pub(super) fn encode_word(
                 found.push(id, 0, word.len());
             }
         }
+    }
+    if tables.gives_others() {
+        found.rename_from(first, |id| tables.given(id));
     }
 }
 

@@ -68,6 +68,9 @@ pub(super) fn encode(
             }
         };
         each_piece(tables, &word[from..], |id, len| {
+            if lookup.is_name(tables, id) {
+                return;
+            }
             offer(from + len, id, rules.sum(tables.score(id), so_far));
             known |= len == width;
         });
@@ -97,7 +100,7 @@ pub(super) fn encode(
             if let Some(id) = piece {
                 found.push(id, start, end);
             } else if !lookup.spell(text, &mut spell)
-                && let Some(id) = rules.unk
+                && let Some(id) = lookup.named(tables, text).or(rules.unk)
             {
                 found.push(id, start, end);
             }

@@ -12,6 +12,7 @@ mod in_memory;
 mod infill;
 mod kv_types;
 mod minilm;
+mod named_vocabularies;
 mod odd_checkpoints;
 mod odd_vocabularies;
 mod onnx;

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+use std::fs;
+
 use kinglet::{Error, Model, TranslateOptions};
-use kinglet_quantize::WeightType;
+use kinglet_quantize::{Options, Source, WeightType, quantize};
 use kinglet_tests::real;
 
 fn model(name: &str) -> Model {
@@ -13,7 +15,7 @@ fn model(name: &str) -> Model {
 /// Sentences and their translations.
 fn pairs(direction: &str) -> Vec<(String, String)> {
     let path = format!("{}/goldens/firefox/{direction}.json", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
 #[test]
@@ -27,6 +29,55 @@ fn translations_are_those_of_the_packaged_engine() {
             assert!(translated.score < 0.0 && translated.score > -2.0, "{translated:?}");
         }
     }
+}
+
+/// The lists that come with a model change no sentence here, and the words of one sentence are nothing to
+/// another.
+#[test]
+fn shortlists_are_those_of_each_sentence() {
+    let model = model("firefox-en-pt");
+    assert!(model.meta().spec.tensors().iter().any(|tensor| tensor.name == "shortlist.words"));
+    let (sentences, _): (Vec<_>, Vec<_>) = pairs("en-pt").into_iter().unzip();
+    for beams in [1, 2] {
+        let options = TranslateOptions::default().beams(beams);
+        let some = &sentences[..12];
+        let together = model.translate(some, &options).unwrap();
+        let alone = some.iter().flat_map(|one| model.translate(&[one], &options).unwrap());
+        assert_eq!(together, alone.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn shortlists_must_be_of_the_vocabulary() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = real::checkpoint("firefox-en-pt");
+    for file in ["model.enpt.intgemm.alphas.bin", "vocab.enpt.spm"] {
+        fs::copy(from.join(file), folder.path().join(file)).unwrap();
+    }
+    let out = folder.path().join("out.kinglet");
+    let convert = || {
+        let source = Source::open(folder.path())?;
+        quantize(&source, &Options::default(), &out, &mut ()).map(drop)
+    };
+    // All words compete where there is none.
+    convert().unwrap();
+    assert!(Model::open(&out).unwrap().translate(&["A bird."], &Default::default()).is_ok());
+    let lists = fs::read(from.join("lex.50.50.enpt.s2t.bin")).unwrap();
+    let cut = folder.path().join("lex.bin");
+    fs::write(&cut, &lists[..lists.len() - 4]).unwrap();
+    let error = convert().unwrap_err().to_string();
+    assert!(error.contains("lex.bin") && error.contains("downloaded"), "{error}");
+    // Two words, one list; the checksum as Marian makes it.
+    let numbers = [2u64, 50, 3, 2, 0, 1, 2];
+    let mut bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+    bytes.extend([0u32, 1].map(u32::to_le_bytes).concat());
+    let sum = bytes.as_chunks::<8>().0.iter().fold(0u64, |seed, number| {
+        let shifted = (seed << 6).wrapping_add(seed >> 2).wrapping_add(0x9e37_79b9);
+        seed ^ u64::from_le_bytes(*number).wrapping_add(shifted)
+    });
+    fs::write(&cut, [&lists[..8], &sum.to_le_bytes(), &bytes].concat()).unwrap();
+    let error = convert().unwrap_err().to_string();
+    assert!(error.contains("lex.bin") && error.contains("one of 2 words"), "{error}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ const DESCRIBES = /^(?!trainer_state|.*\.index\.json$)[^/]*\.(json|jinja|txt|mod
 const BESIDE = [
   'config.json', 'tokenizer.json', 'tokenizer_config.json', 'generation_config.json', 'chat_template.jinja',
   'tokenizer.model', 'spiece.model', 'sentencepiece.bpe.model', 'spm.model', 'sentencepiece.model',
-  'tokenizer.spm', 'tekken.json', 'vocab.txt', 'added_tokens.json',
+  'tokenizer.spm', 'source.spm', 'tekken.json', 'vocab.json', 'target_vocab.json', 'vocab.txt', 'added_tokens.json',
   'modules.json', '1_Pooling/config.json', 'sentence_bert_config.json', 'config_sentence_transformers.json',
 ];
 /** Types of GGUF in the order in which they are worth choosing. */

@@ -8,12 +8,14 @@
 //! is stored as its `n` columns, except for the embeddings, which are stored as they are named.
 
 mod problem;
+mod shortlist;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
 pub use problem::MarianProblem;
+pub use shortlist::{Shortlist, is_shortlist};
 
 use super::error::{CheckpointError, TensorProblem};
 use super::stored::{ByName, byte_len, decode, tensor};

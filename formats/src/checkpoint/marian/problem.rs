@@ -32,6 +32,8 @@ pub enum MarianProblem {
         "the values of tensor {tensor} were multiplied by a number that gives a step of {step}"
     )]
     Multiplier { tensor: Quoted, step: f32 },
+    #[error("the shortlist cannot be used: {what}")]
+    Shortlist { what: &'static str },
     #[error("its configuration is not UTF-8")]
     Config,
     #[error("there is no item `special:model.yml` with the model's configuration")]

@@ -111,3 +111,82 @@ fn files_that_lie_are_errors() {
     version[0] = 2;
     assert!(parse(&version).err().unwrap().to_string().contains("version 2"));
 }
+
+/// A shortlist of 4 words: [1, 3] for the second, [2] for the last.
+fn shortlist() -> Vec<u8> {
+    let offsets = [0u64, 0, 2, 2, 3];
+    let words = [1u32, 3, 2];
+    let mut bytes: Vec<u8> = [0xf11a_48d5_0134_17f5, 0, 2, 50, 5, 3]
+        .into_iter()
+        .chain(offsets)
+        .flat_map(u64::to_le_bytes)
+        .collect();
+    bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    bytes.extend([0; 4]);
+    summed(bytes)
+}
+
+/// With the checksum that it should have.
+fn summed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let mut seed = 0u64;
+    for number in bytes[16..].as_chunks::<8>().0 {
+        let number = u64::from_le_bytes(*number);
+        let shifted = (seed << 6).wrapping_add(seed >> 2);
+        seed ^= number.wrapping_add(0x9e37_79b9).wrapping_add(shifted);
+    }
+    bytes[8..16].copy_from_slice(&seed.to_le_bytes());
+    bytes
+}
+
+fn parse_shortlist(bytes: &[u8]) -> Result<Shortlist, CheckpointError> {
+    Shortlist::parse(Bytes::copy_of(bytes), "lex.bin")
+}
+
+#[test]
+fn shortlists_are_read() {
+    let bytes = shortlist();
+    assert!(is_shortlist(&bytes) && !is_marian(&bytes));
+    let lists = parse_shortlist(&bytes).unwrap();
+    assert_eq!((lists.vocab_size(), lists.n_frequent(), lists.n_words()), (4, 2, 3));
+    let mut offsets = [f32::NAN; 5];
+    lists.read_rows(lists.find("shortlist.offsets").unwrap(), 0, &mut offsets).unwrap();
+    assert_eq!(offsets, [0.0, 0.0, 2.0, 2.0, 3.0]);
+    let mut words = [f32::NAN; 3];
+    lists.read_rows(lists.find("shortlist.words").unwrap(), 0, &mut words).unwrap();
+    assert_eq!(words, [1.0, 3.0, 2.0]);
+    assert!(lists.read_rows(2, 0, &mut words).is_err());
+    assert!(lists.read_rows(1, 0, &mut [0.0; 4]).is_err());
+}
+
+#[test]
+fn shortlists_that_lie_are_refused() {
+    let sound = shortlist();
+    for len in 0..sound.len() {
+        assert!(parse_shortlist(&sound[..len]).is_err(), "{len}");
+    }
+    for at in 0..sound.len() {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 0x40;
+        assert!(parse_shortlist(&bytes).is_err(), "{at}");
+        // What is summed anew must still be consistent, or harmless.
+        let _ = parse_shortlist(&summed(bytes));
+    }
+    let changed = |at: usize, number: u64| {
+        let mut bytes = sound.clone();
+        bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        parse_shortlist(&summed(bytes)).err().unwrap().to_string()
+    };
+    for (at, number, part) in [
+        (32, u64::MAX, "more than"),
+        (32, 1, "empty"),
+        (40, u64::MAX / 4, "more than"),
+        (40, 5, "not downloaded completely"),
+        (40, 2, "do not end where they should"),
+        (48, 1, "do not follow one another"),
+        (64, 1 << 60, "do not follow one another"),
+        (88, 4, "beyond its vocabulary"),
+    ] {
+        let error = changed(at, number);
+        assert!(error.contains(part) && error.contains("lex.bin"), "{at} {number}: {error}");
+    }
+}

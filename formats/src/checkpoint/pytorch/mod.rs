@@ -53,7 +53,8 @@ pub enum PytorchProblem {
     #[error("the archive has several pickles; one is expected")]
     SeveralPickles,
     #[error(
-        "entry {entry} of the archive is compressed; PyTorch stores entries as they are: save the checkpoint again"
+        "entry {entry} of the archive is compressed; PyTorch stores entries as they are: save the \
+         checkpoint again with `torch.save`, or pack the archive again with `zip -0`"
     )]
     Compressed { entry: Quoted },
     #[error("entry {entry} of the archive is encrypted; decrypt the checkpoint first")]

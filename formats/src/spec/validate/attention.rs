@@ -37,7 +37,7 @@ impl Attention {
         match &self.position {
             Position::None => Ok(()),
             Position::Rope(rope) => rope.validate(&|| format!("{}.position", at()), self.head_dim),
-            Position::RelativeBuckets { n_buckets, max_distance, two_way } => {
+            Position::RelativeBuckets { n_buckets, max_distance, two_way, .. } => {
                 size(at, "n_buckets", *n_buckets, 1 << 12)?;
                 size(at, "max_distance", *max_distance, 1 << 20)?;
                 let ways = if *two_way { 2 } else { 1 };

@@ -65,7 +65,9 @@ impl ModelSpec {
         head: &Head,
         k: usize,
     ) -> Result<(), SpecError> {
-        let Output::Logits { tied, scale, soft_cap, .. } = head.output else { return Ok(()) };
+        let Output::Logits { tied, scale, soft_cap, shortlist, .. } = head.output else {
+            return Ok(());
+        };
         let Some((_, stack)) = self.stack_of(head) else { return Ok(()) };
         let Input::Tokens(tokens) = &stack.input else {
             return fail(at, "logits need a stack with a vocabulary");
@@ -82,6 +84,15 @@ impl ModelSpec {
         }
         matrix(at, "the output matrix", tokens.vocab_size, k)?;
         positive(at, "scale", scale)?;
+        if let Some(shortlist) = shortlist {
+            size(at, "the number of words in a shortlist", shortlist.n_words, 1 << 24)?;
+            if stack.attentions().all(|attention| attention.memory.is_none()) {
+                return fail(at, "a shortlist needs a stack that reads a source");
+            }
+            if shortlist.n_frequent > tokens.vocab_size {
+                return fail(at, "a shortlist has more frequent words than there are");
+            }
+        }
         soft_cap.map_or(Ok(()), |cap| positive(at, "soft_cap", cap))
     }
 }
@@ -129,7 +140,9 @@ impl Stack {
             }
         }
         let mut buckets = self.attentions().filter_map(|a| match a.position {
-            Position::RelativeBuckets { n_buckets, .. } => Some((n_buckets, a.n_heads)),
+            Position::RelativeBuckets { n_buckets, by_layer: false, .. } => {
+                Some((n_buckets, a.n_heads))
+            }
             _ => None,
         });
         if let Some(first) = buckets.next()

@@ -76,8 +76,13 @@ fn the_network() {
     check("heads.0: logits need a stack with a vocabulary", |s| s.stacks[0].input = patches(28));
     check("heads.1: there is a second head of logits", |s| s.heads.push(s.heads[0].clone()));
     check("heads.0: soft_cap is 0, a number above zero is needed", |s| {
-        s.heads[0].output =
-            Output::Logits { tied: true, bias: false, scale: 1.0, soft_cap: Some(0.0) };
+        s.heads[0].output = Output::Logits {
+            tied: true,
+            bias: false,
+            scale: 1.0,
+            soft_cap: Some(0.0),
+            shortlist: None,
+        };
     });
 }
 
@@ -202,8 +207,12 @@ fn attention_and_positions() {
         block.mixers[0].pre = block.pre;
     });
     check("attn: 7 buckets up to a distance of 20", |s| {
-        attention(s).position =
-            Position::RelativeBuckets { n_buckets: 7, max_distance: 20, two_way: false };
+        attention(s).position = Position::RelativeBuckets {
+            n_buckets: 7,
+            max_distance: 20,
+            two_way: false,
+            by_layer: false,
+        };
     });
     for (n_buckets, max_distance) in [(6, 20), (8, 5), (8, 3)] {
         let problem = format!("attn: {n_buckets} buckets up to a distance of {max_distance}");

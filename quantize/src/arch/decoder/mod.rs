@@ -199,6 +199,7 @@ impl Decoder {
             bias: self.head_bias,
             scale: self.logit_scale,
             soft_cap: self.logit_soft_cap,
+            shortlist: None,
         };
         ModelSpec {
             stacks: vec![Stack {

@@ -57,7 +57,12 @@ fn all_mpnet_base_v2() {
     });
     let spec = folder(config.clone()).unwrap();
     assert_eq!((spec.context_length, tokens(&spec).n_segments), (512, 0));
-    let buckets = Position::RelativeBuckets { n_buckets: 32, max_distance: 128, two_way: true };
+    let buckets = Position::RelativeBuckets {
+        n_buckets: 32,
+        max_distance: 128,
+        two_way: true,
+        by_layer: false,
+    };
     assert_eq!(layer(&spec, 11).attention.position, buckets);
     config["relative_attention_num_buckets"] = json!(16);
     let error = folder(config).unwrap_err().to_string();

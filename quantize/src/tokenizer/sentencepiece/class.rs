@@ -3,7 +3,7 @@
 
 use kinglet_formats::tokenizer::{Template, TemplateItem, added_flags};
 
-use super::SentencePieceOptions;
+use super::{SentencePieceOptions, languages};
 use crate::tokenizer::build::Builder;
 use crate::tokenizer::{CompileError, ExtraToken};
 
@@ -27,17 +27,20 @@ pub enum SentencePieceClass {
     Mbart,
     /// mBART-50: the language before a text, EOS behind.
     Mbart50,
+    /// NLLB: numbered as XLM-RoBERTa, the language before a text, EOS behind.
+    Nllb,
+    /// Marian (OPUS-MT), numbered by a list of names: EOS behind a text.
+    Marian,
+    /// M2M100, numbered by a list of names: the language before a text, EOS behind.
+    M2m100,
+    /// The M2M100 of WMT 2021, which has other languages.
+    Wmt21,
 }
 
 /// Tokens that fairseq puts before the pieces.
 const FAIRSEQ: [&str; 4] = ["<s>", "<pad>", "</s>", "<unk>"];
 const CAMEMBERT: [&str; 5] = ["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED"];
 
-/// Languages of mBART in the order of their ids, then those that mBART-50 adds.
-const LANGUAGES: &str = "ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX \
-    kk_KZ ko_KR lt_LT lv_LV my_MM ne_NP nl_XX ro_RO ru_RU si_LK tr_TR vi_VN zh_CN \
-    af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF pt_XX \
-    sv_SE sw_KE ta_IN te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI";
 const N_MBART: usize = 25;
 
 impl SentencePieceClass {
@@ -51,6 +54,9 @@ impl SentencePieceClass {
             "CamembertTokenizer" => Self::Camembert,
             "MBartTokenizer" => Self::Mbart,
             "MBart50Tokenizer" => Self::Mbart50,
+            "NllbTokenizer" => Self::Nllb,
+            "MarianTokenizer" => Self::Marian,
+            "M2M100Tokenizer" => Self::M2m100,
             _ => return None,
         })
     }
@@ -65,16 +71,36 @@ impl SentencePieceClass {
             "xlm-roberta" | "xlm-roberta-xl" => Self::XlmRoberta,
             "camembert" => Self::Camembert,
             "mbart" => Self::Mbart,
+            "marian" => Self::Marian,
+            "m2m_100" => Self::M2m100,
             _ => return None,
         })
+    }
+
+    /// Whether ids are those of a list of names.
+    pub fn is_named(self) -> bool {
+        matches!(self, Self::Marian | Self::M2m100 | Self::Wmt21)
+    }
+
+    /// Its languages in the order of their ids, as their tokens spell them.
+    pub(super) fn languages(self) -> Vec<String> {
+        let (codes, n, mark) = match self {
+            Self::Mbart => (languages::MBART, N_MBART, ""),
+            Self::Mbart50 => (languages::MBART, usize::MAX, ""),
+            Self::Nllb => (languages::NLLB, usize::MAX, ""),
+            Self::M2m100 => (languages::M2M100, usize::MAX, "__"),
+            Self::Wmt21 => (languages::WMT21, usize::MAX, "__"),
+            _ => return Vec::new(),
+        };
+        codes.split_whitespace().take(n).map(|code| format!("{mark}{code}{mark}")).collect()
     }
 
     /// Tokens with fixed ids, and what is added to the ids of all other pieces.
     fn numbering(self) -> (&'static [&'static str], u32) {
         match self {
-            Self::Plain | Self::Llama | Self::T5 | Self::Albert => (&[], 0),
-            Self::XlmRoberta | Self::Mbart | Self::Mbart50 => (&FAIRSEQ, 1),
+            Self::XlmRoberta | Self::Mbart | Self::Mbart50 | Self::Nllb => (&FAIRSEQ, 1),
             Self::Camembert => (&CAMEMBERT, 4),
+            _ => (&[], 0),
         }
     }
 
@@ -99,19 +125,18 @@ impl SentencePieceClass {
         tokens.retain(|token| token.content != "<unk>");
         let mut next = n + offset as usize;
         match self {
+            _ if self.is_named() => {}
             Self::T5 => {
                 let n_gaps = options.extra_ids.unwrap_or(100);
                 let gap = |at: usize| special(&format!("<extra_id_{at}>"), n + n_gaps - 1 - at, 0);
                 tokens.extend((0..n_gaps).rev().map(gap));
             }
-            Self::Mbart | Self::Mbart50 => {
-                let n_languages = if self == Self::Mbart { N_MBART } else { usize::MAX };
-                for language in LANGUAGES.split_whitespace().take(n_languages) {
-                    tokens.push(special(language, next, 0));
+            _ => {
+                for language in self.languages() {
+                    tokens.push(special(&language, next, 0));
                     next += 1;
                 }
             }
-            _ => {}
         }
         if !fixed.is_empty() {
             tokens.push(special("<mask>", next, added_flags::LSTRIP));
@@ -152,15 +177,20 @@ impl SentencePieceClass {
                 let (bos, eos) = (named("<s>")?, named("</s>")?);
                 (vec![bos, first, eos], vec![bos, first, eos, eos, second, eos])
             }
-            Self::Mbart | Self::Mbart50 => {
-                let language = named(options.language.unwrap_or("en_XX"))?;
-                let eos = named("</s>")?;
+            Self::Mbart | Self::Mbart50 | Self::Nllb | Self::M2m100 | Self::Wmt21 => {
+                let language = match self {
+                    Self::Nllb => options.language.unwrap_or("eng_Latn").to_owned(),
+                    _ if self.is_named() => format!("__{}__", options.language.unwrap_or("en")),
+                    _ => options.language.unwrap_or("en_XX").to_owned(),
+                };
+                let (language, eos) = (named(&language)?, named("</s>")?);
                 let around = |texts: &[TemplateItem]| match self {
                     Self::Mbart => [texts, &[eos, language]].concat(),
                     _ => [&[language], texts, &[eos]].concat(),
                 };
                 (around(&[first]), around(&[first, second]))
             }
+            Self::Marian => (vec![first, eos()?], vec![first, second, eos()?]),
             Self::Plain | Self::Llama | Self::T5 => {
                 let before = options.add_bos.unwrap_or(self == Self::Llama);
                 let behind = options.add_eos.unwrap_or(self == Self::T5);

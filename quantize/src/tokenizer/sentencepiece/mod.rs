@@ -4,6 +4,8 @@
 //! the model (other ids, tokens around a text) depends on its class: [`SentencePieceClass`].
 
 mod class;
+mod languages;
+mod named;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +17,7 @@ use kinglet_formats::tokenizer::{
 };
 
 pub use class::SentencePieceClass;
+pub use named::{NamedIds, compile_named_sentencepiece};
 
 use super::build::{Builder, WORD_MARK};
 use super::json::usual_mask;
@@ -69,18 +72,23 @@ pub fn compile_sentencepiece(
     let mut builder = Builder::new(algorithm(&model, unk));
     pieces(&mut builder, &model, &ids)?;
     normalizers(&mut builder, &model, options)?;
-    let normalizer = model.normalizer;
-    builder.decoders = vec![Decoder::SentencePiece {
-        strip_first: normalizer.add_dummy_prefix || normalizer.remove_extra_whitespaces,
-        strip_all: normalizer.remove_extra_whitespaces,
-        unknown: model.unknown_text.to_owned(),
-    }];
+    builder.decoders = vec![decoder(&model, model.unknown_text)];
     let tokens = options.class.tokens(model.pieces.len(), options);
     add(&mut builder, tokens.iter().chain(options.names.added))?;
     builder.roles.unk = unk;
     roles(&mut builder, &model, &options.names);
     builder.template = options.class.template(&builder, options)?;
     builder.finish()
+}
+
+/// How tokens become text; `unknown` is what the unknown token becomes.
+fn decoder(model: &SentencePieceModel<'_>, unknown: &str) -> Decoder {
+    let normalizer = model.normalizer;
+    Decoder::SentencePiece {
+        strip_first: normalizer.add_dummy_prefix || normalizer.remove_extra_whitespaces,
+        strip_all: normalizer.remove_extra_whitespaces,
+        unknown: unknown.to_owned(),
+    }
 }
 
 fn check(model: &SentencePieceModel<'_>) -> Result<(), CompileError> {

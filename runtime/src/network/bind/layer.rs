@@ -103,9 +103,10 @@ impl Binder<'_> {
         let rope = match &a.position {
             Position::None => None,
             Position::Rope(rope) => Some(self.rope(rope, a.head_dim)?),
-            Position::RelativeBuckets { n_buckets, max_distance, two_way } => {
-                let stack = &self.spec.stacks[place.stack].name;
-                let table = self.vector(&format!("{stack}.position_buckets.weight"))?;
+            Position::RelativeBuckets { n_buckets, max_distance, two_way, by_layer } => {
+                let of_stack = format!("{}.", self.spec.stacks[place.stack].name);
+                let owner = if *by_layer { prefix } else { &of_stack };
+                let table = self.vector(&format!("{owner}position_buckets.weight"))?;
                 let buckets = Buckets::new(table, *n_buckets, *max_distance, *two_way);
                 bias = Some(DistanceBias::Buckets(buckets));
                 None

@@ -220,7 +220,7 @@ impl<'a> Binder<'a> {
             });
         }
         let output = match (&head.output, &stack.input) {
-            (Output::Logits { tied, bias, scale, soft_cap }, Input::Tokens(tokens)) => {
+            (Output::Logits { tied, bias, scale, soft_cap, shortlist }, Input::Tokens(tokens)) => {
                 let weight = match (tied, &tokens.table_of) {
                     (false, _) => "lm_head".to_owned(),
                     (true, Some(owner)) => format!("{owner}.embed_tokens"),
@@ -233,6 +233,14 @@ impl<'a> Binder<'a> {
                     linears: Linears::new(vec![matrix], self.n_threads),
                     scale: *scale,
                     soft_cap: *soft_cap,
+                    shortlist: match shortlist {
+                        Some(shortlist) => Some(BoundShortlist {
+                            n_frequent: shortlist.n_frequent,
+                            offsets: self.numbers("shortlist.offsets")?,
+                            words: self.numbers("shortlist.words")?,
+                        }),
+                        None => None,
+                    },
                 }
             }
             (Output::Logits { .. }, _) => return unsupported("logits of what is no text"),

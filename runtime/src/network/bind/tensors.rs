@@ -6,7 +6,7 @@ use kinglet_formats::spec::Norm;
 use super::Binder;
 use crate::error::Error;
 use crate::ops::{BoundNorm, Linears};
-use crate::weights::{Matrix, Table, Vector};
+use crate::weights::{Matrix, Numbers, Table, Vector};
 
 /// k per activation scale where the weights have one scale per row.
 const ROW_ACTIVATION_GROUP: usize = 64;
@@ -47,7 +47,9 @@ impl Binder<'_> {
             }
             View::I8(m) => (m.rows, m.cols, Some(m.group)),
             View::F16(m) => (m.rows, m.cols, None),
-            View::F32 { .. } => return Err(self.wrong(tensor, "an int8 or f16 matrix")),
+            View::F32 { .. } | View::U32 { .. } => {
+                return Err(self.wrong(tensor, "an int8 or f16 matrix"));
+            }
         };
         if dims != [rows, k] {
             return Err(self.wrong(tensor, &format!("{dims:?}")));
@@ -87,7 +89,8 @@ impl Binder<'_> {
     pub(super) fn table(&self, prefix: &str, module: &str) -> Result<Table, Error> {
         let name = format!("{prefix}{module}.weight");
         let (tensor, dims) = (self.find(&name)?, self.dims(&name)?);
-        if self.file.tensors()[tensor].dims[..] != *dims {
+        let values = !matches!(self.file.view(tensor), View::U32 { .. });
+        if !values || self.file.tensors()[tensor].dims[..] != *dims {
             return Err(self.wrong(tensor, &format!("{dims:?}")));
         }
         Ok(Table { tensor })
@@ -100,6 +103,17 @@ impl Binder<'_> {
                 Ok(Vector { tensor })
             }
             _ => Err(self.wrong(tensor, &format!("{dims:?} f32"))),
+        }
+    }
+
+    /// Numbers that count or name something.
+    pub(super) fn numbers(&self, name: &str) -> Result<Numbers, Error> {
+        let (tensor, dims) = (self.find(name)?, self.dims(name)?);
+        match self.file.view(tensor) {
+            View::U32 { data } if data.len() == dims.iter().product::<usize>() => {
+                Ok(Numbers { tensor })
+            }
+            _ => Err(self.wrong(tensor, &format!("{dims:?} u32"))),
         }
     }
 

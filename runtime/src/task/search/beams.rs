@@ -3,6 +3,7 @@
 use kinglet_formats::kinglet::EarlyStopping;
 
 use super::rules::Rules;
+use super::scores;
 
 /// An unfinished or finished answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,15 +56,23 @@ impl Beams {
         }
     }
 
-    /// Goes on by one token. `log_probs` `[running][vocab]` have been changed by the rules. Gives
-    /// where each of the new beams comes from; none at the end.
-    pub(super) fn advance(&mut self, rules: &Rules, log_probs: &[f32]) -> Vec<Step> {
+    /// Goes on by one token. `log_probs` `[running][tokens]`, of all tokens or those that are given, have
+    /// been changed by the rules. Gives where each of the new beams comes from; none at the end.
+    pub(super) fn advance(
+        &mut self,
+        rules: &Rules,
+        log_probs: &[f32],
+        tokens: Option<&[u32]>,
+    ) -> Vec<Step> {
         let vocab = log_probs.len() / self.running.len();
         // So many that enough unfinished ones are among them.
         let keep = (1 + rules.n_ends()).max(2) * self.n_beams;
         self.candidates.clear();
         for (beam, (row, from)) in log_probs.chunks_exact(vocab).zip(&self.running).enumerate() {
             best_of(row, beam, from.score, keep, &mut self.candidates);
+        }
+        for (.., token) in &mut self.candidates {
+            *token = scores::token(tokens, *token as usize);
         }
         let length = self.running[0].tokens.len() + 1;
         let over = |token| rules.ends(token, length);
@@ -117,7 +126,7 @@ impl Beams {
     }
 }
 
-/// Adds the best `keep` of a row to those that there are, which are in order, and keeps as many.
+/// Adds the best `keep` of a row, by their places in it, to those that there are, which are in order, and keeps as many.
 fn best_of(row: &[f32], beam: usize, before: f32, keep: usize, best: &mut Vec<(f32, usize, u32)>) {
     let mut least = match best.get(keep - 1) {
         Some(&(score, ..)) => score,

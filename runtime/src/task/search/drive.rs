@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 
 use super::beams::{Beams, Hypothesis};
 use super::rules::Rules;
+use super::scores::{self, Scores};
+use super::shortlist;
 use super::{Search, Source, TokenAnswer};
 use crate::error::Error;
 use crate::kernels::Kernels;
 use crate::kv::{KvSequence, KvType};
 use crate::memory::Room;
+use crate::ops::{ChosenRows, Ops};
 use crate::step::{Batch, Other};
 use crate::task::argmax;
 
@@ -30,12 +33,24 @@ struct Text {
     /// Keys and values of the source, and its number of tokens.
     source: KvSequence,
     n_source: usize,
+    /// The tokens that may answer it, where not all may.
+    chosen: Option<ChosenRows>,
 }
 
 impl Text {
     /// Tokens of its answers that have been computed, in every beam.
     fn n_past(&self) -> usize {
         self.beams.running[0].tokens.len() - 1
+    }
+
+    /// Tokens that may come next, of `vocab`.
+    fn n_tokens(&self, vocab: usize) -> usize {
+        self.chosen.as_ref().map_or(vocab, |chosen| chosen.rows().len())
+    }
+
+    /// Logits of a step.
+    fn n_logits(&self, vocab: usize) -> usize {
+        self.kv.len() * self.n_tokens(vocab)
     }
 }
 
@@ -57,8 +72,7 @@ impl Search<'_> {
         order.sort_by_key(|&i| std::cmp::Reverse(sources[i].tokens.len()));
         let mut waiting = VecDeque::from(order);
         let mut active: Vec<Text> = Vec::new();
-        let most_rows = max_rows.min(sources.len() * self.n_beams);
-        let mut logits: Vec<f32> = Room::real().zeroed(most_rows * vocab)?;
+        let mut logits: Vec<f32> = Vec::new();
         let mut scratch: Vec<f32> = Vec::new();
         loop {
             let free = max_rows / self.n_beams - active.len();
@@ -71,15 +85,21 @@ impl Search<'_> {
             if active.is_empty() {
                 return Ok(true);
             }
-            let rows: usize = active.iter().map(|text| text.kv.len()).sum();
-            let logits = &mut logits[..rows * vocab];
+            let n_logits = active.iter().map(|text| text.n_logits(vocab)).sum();
+            if logits.len() < n_logits {
+                // Beams and texts come and go: so that it does not grow each time.
+                let ample = n_logits.next_power_of_two();
+                drop(std::mem::take(&mut logits));
+                logits = Room::real().zeroed(ample)?;
+            }
+            let logits = &mut logits[..n_logits];
             if !self.step(&mut active, keep_going, logits)? {
                 return Ok(false);
             }
             let mut logits = logits;
             let mut going_on = Vec::with_capacity(active.len());
             for mut text in active {
-                let (own, rest) = logits.split_at_mut(text.kv.len() * vocab);
+                let (own, rest) = logits.split_at_mut(text.n_logits(vocab));
                 logits = rest;
                 match self.advance(&mut text, own, &mut scratch)? {
                     None => going_on.push(text),
@@ -142,10 +162,17 @@ impl Search<'_> {
         if done.is_none() {
             return Ok(false);
         }
+        let ops = Ops { kernels: runner.kernels, file: &runner.file };
         for (&index, source) in now.iter().zip(memories) {
+            let rules = self.rules(&sources[index]);
+            let chosen = match runner.network.logits() {
+                Some(head) => shortlist::choose(ops, head, &sources[index].tokens, rules.needed())?,
+                None => None,
+            };
             active.push(Text {
                 index,
-                rules: self.rules(&sources[index]),
+                rules,
+                chosen,
                 beams: self.beams(),
                 kv: vec![KvSequence::new(runner.own_layout(self.decoder, KvType::F16))],
                 source,
@@ -167,13 +194,17 @@ impl Search<'_> {
             return Err(Error::Empty { what: "the head" });
         };
         let limit = self.model.context_length();
-        let mut memories = Vec::new();
+        let (mut memories, mut chosen, mut ends) = (Vec::new(), Vec::new(), Vec::new());
         // Token, tokens before it, memory, source.
         let mut rows = Vec::new();
         for text in active.iter_mut() {
             let n_past = text.n_past();
             let source = memories.len();
             memories.push(&mut text.source);
+            if let Some(rows_of) = &text.chosen {
+                chosen.push((rows.len(), rows_of));
+                ends.push(ends.last().unwrap_or(&0) + text.kv.len() * rows_of.rows().len());
+            }
             for (kv, beam) in text.kv.iter_mut().zip(&text.beams.running) {
                 kv.reserve(runner.kernels, n_past, n_past + 1)?;
                 let other = Other { memory: source, slots: 0..text.n_source };
@@ -188,7 +219,8 @@ impl Search<'_> {
         };
         let done =
             runner.step(self.decoder, rows.len(), &mut memories, fill, keep_going, |out| {
-                out.head(head, 0..rows.len(), logits)
+                let chosen = (!chosen.is_empty()).then_some((&chosen[..], &ends[..]));
+                out.chosen(head, 0..rows.len(), chosen, logits)
             })?;
         active.iter_mut().flat_map(|text| &mut text.kv).for_each(KvSequence::commit);
         Ok(done.is_some())
@@ -202,17 +234,18 @@ impl Search<'_> {
         scratch: &mut Vec<f32>,
     ) -> Result<Option<TokenAnswer>, Error> {
         let kernels = self.model.runner().kernels;
-        let vocab = logits.len() / text.kv.len();
+        let n = logits.len() / text.kv.len();
+        let tokens = text.chosen.as_ref().map(ChosenRows::rows);
         if self.n_beams == 1 {
             return Ok(greedy(kernels, self.length_penalty, text, logits, scratch));
         }
-        for (row, beam) in logits.chunks_exact_mut(vocab).zip(&text.beams.running) {
+        for (row, beam) in logits.chunks_exact_mut(n).zip(&text.beams.running) {
             let total = log_sum_exp(kernels, row, scratch);
             row.iter_mut().for_each(|x| *x -= total);
-            text.rules.apply(&beam.tokens, row);
+            text.rules.apply(&beam.tokens, &mut Scores { values: row, tokens });
         }
         let n_past = text.n_past() + 1;
-        let steps = text.beams.advance(&text.rules, logits);
+        let steps = text.beams.advance(&text.rules, logits, tokens);
         if steps.is_empty() {
             let beams = std::mem::replace(&mut text.beams, self.beams());
             return Ok(beams.best().map(|best| found(&text.rules, best)));
@@ -231,10 +264,12 @@ fn greedy(
     scratch: &mut Vec<f32>,
 ) -> Option<TokenAnswer> {
     let total = log_sum_exp(kernels, logits, scratch);
+    let tokens = text.chosen.as_ref().map(ChosenRows::rows);
     let beam = &mut text.beams.running[0];
-    text.rules.apply(&beam.tokens, logits);
-    let token = argmax(logits);
-    beam.score += logits[token as usize] - total;
+    text.rules.apply(&beam.tokens, &mut Scores { values: logits, tokens });
+    let best = argmax(logits) as usize;
+    let token = scores::token(tokens, best);
+    beam.score += logits[best] - total;
     beam.tokens.push(token);
     let length = beam.tokens.len();
     if !text.rules.ends(token, length) {

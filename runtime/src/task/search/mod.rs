@@ -4,6 +4,8 @@
 mod beams;
 mod drive;
 mod rules;
+mod scores;
+mod shortlist;
 
 use kinglet_formats::kinglet::{MAX_BEAMS, TextToText};
 

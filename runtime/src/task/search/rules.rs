@@ -3,6 +3,7 @@
 
 use kinglet_formats::kinglet::TextToText;
 
+use super::scores::Scores;
 use super::{SearchOptions, Source};
 
 /// Tokens of an answer at most, unless the source is long or the model says more.
@@ -56,6 +57,12 @@ impl Rules {
         self.is_end(token) || length >= self.max_length
     }
 
+    /// The tokens that an answer may have to have.
+    pub(super) fn needed(&self) -> impl Iterator<Item = u32> {
+        let forced = [self.forced_first, self.forced_last].into_iter().flatten();
+        self.ends.iter().copied().chain(forced)
+    }
+
     /// Whether `token` is one that ends answers.
     pub(super) fn is_end(&self, token: u32) -> bool {
         self.ends.contains(&token)
@@ -67,7 +74,7 @@ impl Rules {
     }
 
     /// Changes the scores of the tokens that could follow `answer`, its start included.
-    pub(super) fn apply(&self, answer: &[u32], scores: &mut [f32]) {
+    pub(super) fn apply(&self, answer: &[u32], scores: &mut Scores<'_>) {
         self.penalise(answer, scores);
         if self.no_repeat_ngram > 0 {
             let context = answer.len().saturating_sub(self.no_repeat_ngram - 1);
@@ -90,22 +97,20 @@ impl Rules {
         };
         let last = self.forced_last.filter(|_| answer.len() + 1 == self.max_length);
         for token in [forced, last].into_iter().flatten() {
-            scores.fill(f32::NEG_INFINITY);
-            if let Some(score) = scores.get_mut(token as usize) {
+            scores.values.fill(f32::NEG_INFINITY);
+            if let Some(score) = scores.of(token) {
                 *score = 0.0;
             }
         }
     }
 
     /// Tokens that there are already become less likely, each once.
-    fn penalise(&self, answer: &[u32], scores: &mut [f32]) {
+    fn penalise(&self, answer: &[u32], scores: &mut Scores<'_>) {
         if self.repeat_penalty == 1.0 {
             return;
         }
         for (i, &token) in answer.iter().enumerate() {
-            if let Some(score) =
-                scores.get_mut(token as usize).filter(|_| !answer[..i].contains(&token))
-            {
+            if let Some(score) = scores.of(token).filter(|_| !answer[..i].contains(&token)) {
                 let penalty = self.repeat_penalty;
                 *score = if *score < 0.0 { *score * penalty } else { *score / penalty };
             }
@@ -113,8 +118,8 @@ impl Rules {
     }
 }
 
-fn forbid(scores: &mut [f32], token: u32) {
-    if let Some(score) = scores.get_mut(token as usize) {
+fn forbid(scores: &mut Scores<'_>, token: u32) {
+    if let Some(score) = scores.of(token) {
         *score = f32::NEG_INFINITY;
     }
 }
@@ -132,7 +137,7 @@ mod tests {
 
     fn applied(rules: &Rules, answer: &[u32]) -> Vec<f32> {
         let mut scores = vec![-1.0; 6];
-        rules.apply(answer, &mut scores);
+        rules.apply(answer, &mut Scores { values: &mut scores, tokens: None });
         scores
     }
 
@@ -172,7 +177,7 @@ mod tests {
         let mut penal = rules(|_| ());
         penal.repeat_penalty = 2.0;
         let mut scores = [-1.0, 3.0, -1.0];
-        penal.apply(&[0, 1, 0, 1, 9], &mut scores);
+        penal.apply(&[0, 1, 0, 1, 9], &mut Scores { values: &mut scores, tokens: None });
         assert_eq!(scores, [-2.0, 1.5, -1.0]);
     }
 }
