@@ -324,3 +324,47 @@ fn lowercases(normalizer: &Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn class(names: bool, config: Value, tokenizer_config: Value) -> SentencePieceClass {
+        let bytes = kinglet_formats::map::Bytes::copy_of(b"{}");
+        let name = if names { "vocab.json" } else { "other.json" };
+        let files = Files::Memory { name: "m".into(), files: vec![(name.into(), bytes)] };
+        let object = |value: Value| value.as_object().cloned().unwrap();
+        let (config, tokenizer_config) = (object(config), object(tokenizer_config));
+        let tokenizer = FolderTokenizer {
+            files: &files,
+            root: "",
+            kind: None,
+            config: &config,
+            tokenizer_config: Some(&tokenizer_config),
+        };
+        tokenizer.class().unwrap()
+    }
+
+    #[test]
+    fn models_of_one_kind_are_told_apart() {
+        use SentencePieceClass::{M2m100, Marian, Mbart, Mbart50, Nllb, Wmt21};
+        let kind = |model: &str| json!({ "model_type": model });
+        let mbart = |rows: u64| json!({ "model_type": "mbart", "vocab_size": rows });
+        for (names, config, tokenizer_config, expected) in [
+            (true, kind("marian"), json!({}), Marian),
+            (true, kind("m2m_100"), json!({}), M2m100),
+            (true, kind("m2m_100"), json!({"language_codes": "wmt21"}), Wmt21),
+            (false, kind("m2m_100"), json!({}), Nllb),
+            (true, kind("m2m_100"), json!({"tokenizer_class": "NllbTokenizerFast"}), Nllb),
+            (false, mbart(250_027), json!({}), Mbart),
+            (false, mbart(250_054), json!({}), Mbart50),
+            (false, mbart(250_054), json!({"tokenizer_class": "MBartTokenizer"}), Mbart),
+            (false, kind("mbart"), json!({"language_codes": "ML50"}), Mbart50),
+        ] {
+            let case = format!("{config} {tokenizer_config}");
+            assert_eq!(class(names, config, tokenizer_config), expected, "{case}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use half::f16;
 
 use super::{Input, Ops};
 use crate::error::Error;
-use crate::kernels::{F16Panels, I8Panels, PANEL_ROWS, TileMut};
+use crate::kernels::{F16Panels, I8Panels, Kernels, PANEL_ROWS, TileMut};
 use crate::memory::Room;
 use crate::weights::{Matrix, Panels};
 
@@ -35,9 +35,19 @@ impl ChosenRows {
     /// # Errors
     /// If memory runs out.
     pub(crate) fn new(ops: Ops<'_>, matrix: &Matrix, rows: Vec<u32>) -> Result<Self, Error> {
+        let bias = matrix.bias.map(|bias| bias.values(ops.file));
+        Self::of(matrix.panels(ops.file), bias, matrix.k, rows)
+    }
+
+    fn of(
+        panels: Panels<'_>,
+        bias: Option<&[f32]>,
+        k: usize,
+        rows: Vec<u32>,
+    ) -> Result<Self, Error> {
         let n_panels = rows.len().div_ceil(PANEL_ROWS);
         let mut room = Room::real();
-        let planes = match matrix.panels(ops.file) {
+        let planes = match panels {
             Panels::I8(w) => {
                 let panel = PANEL_ROWS * w.padded_k;
                 let groups = if w.whole_row { 1 } else { w.padded_k / w.group };
@@ -60,9 +70,8 @@ impl ChosenRows {
                 Planes::F16(data)
             }
         };
-        let bias = matrix.bias.map(|bias| bias.values(ops.file));
         let bias = bias.iter().flat_map(|all| rows.iter().map(|&row| all[row as usize])).collect();
-        Ok(Self { rows, k: matrix.k, planes, bias })
+        Ok(Self { rows, k, planes, bias })
     }
 
     /// The numbers of the rows.
@@ -72,7 +81,13 @@ impl ChosenRows {
 
     /// `out = input rows row .. row + m @ chosen rows^T + bias`, `[m][chosen]`, with the bits of the
     /// product with the whole matrix.
-    pub(crate) fn multiply(&self, ops: Ops<'_>, input: &Input<'_>, row: usize, out: &mut [f32]) {
+    pub(crate) fn multiply(
+        &self,
+        kernels: &Kernels,
+        input: &Input<'_>,
+        row: usize,
+        out: &mut [f32],
+    ) {
         let n = self.rows.len();
         let m = out.len() / n.max(1);
         if m == 0 {
@@ -82,16 +97,16 @@ impl ChosenRows {
         match &self.planes {
             &Planes::I8 { padded_k, group, whole_row, ref data, ref scales } => {
                 let w = I8Panels { rows: n, padded_k, group, data, scales, whole_row };
-                (ops.kernels.gemm_i8)(&w, 0, &input.quantized(row, m), &mut tile);
+                (kernels.gemm_i8)(&w, 0, &input.quantized(row, m), &mut tile);
             }
             Planes::F16(data) => {
                 let panel_stride = PANEL_ROWS * self.k;
                 let w = F16Panels { rows: n, k: self.k, panel_stride, data };
-                (ops.kernels.gemm_f16)(&w, 0, &input.floats(row, m), &mut tile);
+                (kernels.gemm_f16)(&w, 0, &input.floats(row, m), &mut tile);
             }
         }
         if !self.bias.is_empty() {
-            out.chunks_exact_mut(n).for_each(|row| (ops.kernels.add)(row, &self.bias));
+            out.chunks_exact_mut(n).for_each(|row| (kernels.add)(row, &self.bias));
         }
     }
 }
@@ -117,6 +132,78 @@ fn copy_lanes<T: Copy>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::available;
+
+    const ROWS: usize = 43;
+    const K: usize = 96;
+    const GROUP: usize = 32;
+    const M: usize = 3;
+
+    /// Made-up integers.
+    fn number(i: usize) -> i32 {
+        (i as u32).wrapping_mul(2_654_435_761).rotate_left(7) as i32 >> 24
+    }
+
+    /// Each output has the bits that it has in the product with all rows.
+    #[test]
+    fn chosen_rows_give_the_bits_of_all() {
+        let n_panels = ROWS.div_ceil(PANEL_ROWS);
+        let len = n_panels * PANEL_ROWS * K;
+        let data: Vec<i8> = (0..len).map(|i| number(i).max(-127) as i8).collect();
+        let halves: Vec<f16> = (0..len).map(|i| f16::from_f32(number(i) as f32 / 64.0)).collect();
+        let bias: Vec<f32> = (0..ROWS).map(|i| number(i + 5) as f32 / 3.0).collect();
+        let x: Vec<f32> = (0..M * K).map(|i| number(i + 9) as f32 / 37.0).collect();
+        let rows = vec![0, 1, 7, 8, 17, 30, 40, 42];
+        for kernels in available() {
+            let (mut q, mut x_scales) = (vec![0; M * K], vec![0.0; M * K / GROUP]);
+            for t in 0..M {
+                let scales = &mut x_scales[t * K / GROUP..][..K / GROUP];
+                (kernels.quantize_row)(&x[t * K..][..K], GROUP, &mut q[t * K..][..K], scales);
+            }
+            let input = |group| Input {
+                m: M,
+                k: K,
+                stride: K,
+                x: &x,
+                padded_k: K,
+                group,
+                q: &q,
+                scales: &x_scales,
+            };
+            for whole_row in [false, true] {
+                let n = n_panels * PANEL_ROWS * if whole_row { 1 } else { K / GROUP };
+                let scales: Vec<f16> =
+                    (0..n).map(|i| f16::from_f32(number(i + 3) as f32 / 999.0)).collect();
+                let (data, scales) = (&data[..], &scales[..]);
+                let w = I8Panels { rows: ROWS, padded_k: K, group: GROUP, data, scales, whole_row };
+                let f = F16Panels { rows: ROWS, k: K, panel_stride: PANEL_ROWS * K, data: &halves };
+                for panels in [Panels::I8(w), Panels::F16(f)] {
+                    let input = input(GROUP);
+                    let mut all = vec![0.0; M * ROWS];
+                    let mut tile = TileMut::new(&mut all, ROWS);
+                    match panels {
+                        Panels::I8(w) => {
+                            (kernels.gemm_i8)(&w, 0, &input.quantized(0, M), &mut tile);
+                        }
+                        Panels::F16(w) => {
+                            (kernels.gemm_f16)(&w, 0, &input.floats(0, M), &mut tile);
+                        }
+                    }
+                    all.chunks_exact_mut(ROWS).for_each(|row| (kernels.add)(row, &bias));
+                    let chosen = ChosenRows::of(panels, Some(&bias), K, rows.clone()).unwrap();
+                    // Two of the rows, from the second on.
+                    let mut out = vec![0.0; 2 * rows.len()];
+                    chosen.multiply(kernels, &input, 1, &mut out);
+                    for (t, out) in out.chunks_exact(rows.len()).enumerate() {
+                        for (&row, found) in rows.iter().zip(out) {
+                            let expected = all[(t + 1) * ROWS + row as usize];
+                            assert_eq!(found.to_bits(), expected.to_bits(), "{}", kernels.name);
+                        }
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn lanes_go_where_they_belong() {

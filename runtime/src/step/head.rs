@@ -21,8 +21,7 @@ pub(super) fn run(
     workspace: &mut Workspace,
     out: &mut [f32],
 ) -> Result<(), Error> {
-    let ops = ctx.ops;
-    let kernels = ops.kernels;
+    let kernels = ctx.ops.kernels;
     let Workspace { block, mlp, quantized, workers, .. } = workspace;
     // The chain goes to and fro between two buffers.
     let (mut from, mut to) = (block, mlp);
@@ -49,7 +48,7 @@ pub(super) fn run(
                 None => linears.apply(ctx, &input, workers, out),
                 Some((rows, ends)) => ctx.crew.pieces(out, ends, |i, out| {
                     let (first, chosen) = rows[i];
-                    chosen.multiply(ops, &input, first, out);
+                    chosen.multiply(kernels, &input, first, out);
                 }),
             }
             if *scale != 1.0 {

@@ -76,6 +76,13 @@ fn classes_number_pieces_as_transformers_does() {
     assert_eq!((mbart.piece(57), mbart.piece(58)), ("sl_SI", "<mask>"));
     assert_eq!(mbart.around(), [Some(57), None, Some(2)]);
 
+    // Published models have 256,000 pieces, and `ace_Arab` is 256,001.
+    let nllb = SentencePieceOptions { language: Some("zul_Latn"), ..of(SentencePieceClass::Nllb) };
+    let nllb = Compiled::new(&XLMR, &nllb);
+    assert_eq!((nllb.piece(6), nllb.piece(207)), ("ace_Arab", "zul_Latn"));
+    assert_eq!(nllb.piece(208), "<mask>");
+    assert_eq!(nllb.around(), [Some(207), None, Some(2)]);
+
     let t5 = [("<pad>", 3), ("</s>", 3), ("<unk>", 2), ("\u{2581}a", 1)];
     let t5 = Compiled::new(&t5, &of(SentencePieceClass::T5));
     assert_eq!((t5.piece(4), t5.piece(103)), ("<extra_id_99>", "<extra_id_0>"));
