@@ -54,9 +54,9 @@ impl ChosenRows {
                 let mut data: Vec<i8> = room.zeroed(n_panels * panel)?;
                 let mut scales: Vec<f16> = room.zeroed(n_panels * PANEL_ROWS * groups)?;
                 for (to, &from) in rows.iter().enumerate() {
-                    copy_lanes(w.data, from as usize, &mut data, to, (panel, LINE_COLS));
+                    copy_lanes::<_, LINE_COLS>(w.data, from as usize, &mut data, to, panel);
                     let panel = PANEL_ROWS * groups;
-                    copy_lanes(w.scales, from as usize, &mut scales, to, (panel, 1));
+                    copy_lanes::<_, 1>(w.scales, from as usize, &mut scales, to, panel);
                 }
                 let I8Panels { padded_k, group, whole_row, .. } = w;
                 Planes::I8 { padded_k, group, whole_row, data, scales }
@@ -65,7 +65,7 @@ impl ChosenRows {
                 let panel = PANEL_ROWS * w.k;
                 let mut data: Vec<f16> = room.zeroed(n_panels * panel)?;
                 for (to, &from) in rows.iter().enumerate() {
-                    copy_lanes(w.data, from as usize, &mut data, to, (panel, 1));
+                    copy_lanes::<_, 1>(w.data, from as usize, &mut data, to, panel);
                 }
                 Planes::F16(data)
             }
@@ -112,20 +112,20 @@ impl ChosenRows {
 }
 
 /// Copies row `from` of one plane of panels to row `to` of another. A panel of `panel` elements has in
-/// turns `width` elements of each of its rows.
-fn copy_lanes<T: Copy>(
+/// turns `WIDTH` elements of each of its rows, which is a constant so that no call is made for a few bytes.
+fn copy_lanes<T: Copy, const WIDTH: usize>(
     source: &[T],
     from: usize,
     target: &mut [T],
     to: usize,
-    (panel, width): (usize, usize),
+    panel: usize,
 ) {
-    let of = |row: usize| (row / PANEL_ROWS * panel, row % PANEL_ROWS * width);
+    let of = |row: usize| (row / PANEL_ROWS * panel, row % PANEL_ROWS * WIDTH);
     let ((from, from_lane), (to, to_lane)) = (of(from), of(to));
-    let lines = source[from..from + panel].chunks_exact(PANEL_ROWS * width);
-    let targets = target[to..to + panel].chunks_exact_mut(PANEL_ROWS * width);
+    let lines = source[from..from + panel].chunks_exact(PANEL_ROWS * WIDTH);
+    let targets = target[to..to + panel].chunks_exact_mut(PANEL_ROWS * WIDTH);
     for (line, target) in lines.zip(targets) {
-        target[to_lane..to_lane + width].copy_from_slice(&line[from_lane..from_lane + width]);
+        target[to_lane..to_lane + WIDTH].copy_from_slice(&line[from_lane..from_lane + WIDTH]);
     }
 }
 
@@ -210,7 +210,7 @@ mod tests {
         // Two panels of two lines, two elements a row.
         let source: Vec<i8> = (0..64).collect();
         let mut target = vec![0; 32];
-        copy_lanes(&source, 9, &mut target, 1, (32, 2));
+        copy_lanes::<_, 2>(&source, 9, &mut target, 1, 32);
         let expected = |at| match at {
             2 | 3 => 32 + at,
             18 | 19 => 32 + at,
