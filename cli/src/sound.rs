@@ -21,15 +21,21 @@ use crate::output::say;
 const CHUNK: usize = 1024;
 /// Rates that sound may have.
 const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
-/// How the files begin that standard input may be, besides plain samples.
-const STARTS: [&[u8]; 3] = [b"RIFF", b"fLaC", b"OggS"];
+/// Most seconds of a sound: it is held as samples.
+const LONGEST: u64 = 6 * 3600;
+/// How the files begin that standard input may be, besides plain samples, and where.
+const STARTS: [(usize, &[u8]); 6] =
+    [(0, b"RIFF"), (0, b"fLaC"), (0, b"OggS"), (0, b"ID3"), (0, b"FORM"), (4, b"ftyp")];
 
 /// The sound of a file, or of standard input for `-`: mono, [`SAMPLE_RATE`] samples a second.
 pub(crate) fn read(path: &Path) -> Result<Vec<f32>, Failure> {
     if path == Path::new("-") {
         let mut bytes = Vec::new();
         stdin().lock().read_to_end(&mut bytes)?;
-        return match STARTS.iter().any(|start| bytes.starts_with(start)) {
+        let begins = |&(at, start): &(usize, &[u8])| {
+            bytes.get(at..).is_some_and(|bytes| bytes.starts_with(start))
+        };
+        return match STARTS.iter().any(begins) {
             true => decode(Box::new(Cursor::new(bytes)), Hint::new(), STDIN),
             false => Ok(plain(&bytes)),
         };
@@ -150,6 +156,10 @@ impl Sound {
         let mean = |frame: &[f32]| frame.iter().sum::<f32>() / channels as f32;
         let mono = samples.chunks_exact(channels).map(mean);
         self.n += mono.len() as u64;
+        if self.n / u64::from(rate) >= LONGEST {
+            let hours = LONGEST / 3600;
+            return Err(format!("it is longer than {hours} hours"));
+        }
         let Some((_, Some(resampler))) = &mut self.rate else {
             self.samples.extend(mono);
             return Ok(());

@@ -116,6 +116,77 @@ fn subtitles_have_numbers_and_times() {
 }
 
 #[test]
+fn times_of_words_are_told_in_json() {
+    let place = place();
+    let file = write(&place, "sound.wav", &wav(1, 16_000, &samples()));
+    let arguments = ["transcribe", place.model(), &file, "-l", "en", "--words"];
+    assert!(place.fails(2, &arguments).contains("add -o json"));
+    let found = place.json(&[&arguments[..], &["-o", "json"]].concat());
+    for segment in found["segments"].as_array().unwrap() {
+        let words = segment["words"].as_array().unwrap();
+        let text: String = words.iter().map(|word| word["word"].as_str().unwrap()).collect();
+        // What is no UTF-8 is told otherwise in pieces.
+        let known = |text: &str| text.replace(char::REPLACEMENT_CHARACTER, "");
+        assert_eq!(known(&text), known(segment["text"].as_str().unwrap()));
+        for word in words {
+            let at = |key: &str| word[key].as_f64().unwrap();
+            assert!(at("start") <= at("end") && (0.0..=1.0).contains(&at("probability")));
+        }
+    }
+    let plain = place.json(&["transcribe", place.model(), &file, "-l", "en", "-o", "json"]);
+    assert_eq!((&plain["text"], plain["segments"][0].get("words")), (&found["text"], None));
+}
+
+#[test]
+fn files_of_other_formats_are_heard() {
+    let place = place();
+    let model = place.model();
+    let sounds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens/sound");
+    let seconds = |out: &std::process::Output| {
+        assert!(out.status.success(), "{}", stderr(out));
+        let found: Value = serde_json::from_slice(&out.stdout).unwrap();
+        found["seconds"].as_f64().unwrap()
+    };
+    for name in ["speech.mp3", "speech.ogg", "speech.m4a"] {
+        let path = sounds.join(name);
+        let out = place.run(&["transcribe", model, path.to_str().unwrap(), "-o", "json"]);
+        let whole = seconds(&out);
+        // Coders begin with some silence, and end with a whole frame.
+        assert!((2.0..2.2).contains(&whole), "{name}: {whole} s");
+        let bytes = std::fs::read(&path).unwrap();
+        let piped: Value =
+            serde_json::from_str(&heard(&place, &bytes, &["transcribe", model, "-", "-o", "json"]))
+                .unwrap();
+        assert_eq!(piped["seconds"], whole, "{name}");
+        // Half of a file is half of the sound, or an error that names it; its table may stand at its end.
+        let cut = write(&place, &format!("cut-{name}"), &bytes[..bytes.len() / 2]);
+        let out = place.run(&["transcribe", model, &cut, "-o", "json"]);
+        match out.status.success() {
+            true => assert!((0.5..1.6).contains(&seconds(&out)), "{name}: {}", seconds(&out)),
+            false => assert!(stderr(&out).contains(&cut), "{}", stderr(&out)),
+        }
+    }
+    let opus = sounds.join("speech.opus");
+    let error = place.fails(1, &["transcribe", model, opus.to_str().unwrap()]);
+    assert!(error.contains("speech.opus") && error.contains("Ogg Vorbis"), "{error}");
+}
+
+#[test]
+fn samples_that_are_no_numbers_are_named() {
+    let place = place();
+    // Samples of 32 bits, of type 3: floating point.
+    let samples: Vec<u8> =
+        [0.1f32, 0.2, f32::NAN, 0.4].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let mut file = wav(1, 16_000, &samples);
+    file[20] = 3;
+    file[28..32].copy_from_slice(&64_000u32.to_le_bytes());
+    (file[32], file[34]) = (4, 32);
+    let file = write(&place, "nan.wav", &file);
+    let error = place.fails(1, &["transcribe", place.model(), &file]);
+    assert!(error.contains("no finite number, at 2"), "{error}");
+}
+
+#[test]
 fn what_is_no_sound_is_named() {
     let place = place();
     let model = place.model();

@@ -51,9 +51,10 @@ pub use model::{Model, ModelOptions};
 pub use task::{
     Aggregation, Answer, AnswerOptions, AnswerState, CancelToken, Chat, Classification,
     EmbedOptions, Embedding, Entity, Fill, FinishReason, GenerateOptions, Generation,
-    GenerationState, Input, LabelScore, Languages, Likelihood, Ranked, Sampler, SamplerOptions,
-    SearchOptions, Segment, Session, SessionOptions, TagOptions, Tagged, Task, TextAnswer,
-    TextLength, TextScores, TextToTextAnswer, TokenAnswer, TranscribeOptions, Transcript,
-    Transcription, TranslateOptions, Translated, ZeroShotOptions, argmax,
+    GenerationState, Heard, Input, LabelScore, Languages, Likelihood, Ranked, Sampler,
+    SamplerOptions, SearchOptions, Segment, Session, SessionOptions, TagOptions, Tagged, Task,
+    TextAnswer, TextLength, TextScores, TextToTextAnswer, TokenAnswer, TranscribeOptions,
+    Transcriber, Transcript, Transcription, TranslateOptions, Translated, Word, ZeroShotOptions,
+    argmax,
 };
 pub use template::Message;

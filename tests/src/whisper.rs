@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kinglet_formats::tokenizer::byte_letter;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -30,6 +31,30 @@ pub struct Golden {
     pub answer: Vec<u32>,
     /// Distance from the best to the second-best logit at each of its tokens.
     pub gaps: Vec<f32>,
+}
+
+/// When the words of a text are spoken in the made-up sound.
+#[derive(Clone, Debug)]
+pub struct Words {
+    /// The text; each of its bytes is a token, after a blank.
+    pub text: String,
+    /// For each token the row of the encoder at which it begins, and that at which the last one ends.
+    pub begins: Vec<usize>,
+    /// How probable each token is.
+    pub probabilities: Vec<f32>,
+}
+
+/// The golden in `goldens/whisper/words.json`.
+///
+/// # Panics
+/// If it is missing or damaged.
+pub fn words() -> Words {
+    let json = read_json(&folder().join("words.json"));
+    Words {
+        text: json["text"].as_str().expect("a text").to_owned(),
+        begins: ids(&json["begins"]).into_iter().map(|n| n as usize).collect(),
+        probabilities: rows(&json!([json["probabilities"]])).concat(),
+    }
 }
 
 fn folder() -> PathBuf {
@@ -99,6 +124,85 @@ pub fn ct2_checkpoint(int8: bool) -> TempDir {
     let config = read_json(&folder().join("config.json"));
     fs::write(target.path().join("model.bin"), ct2_file(&config, int8)).expect("a file written");
     target
+}
+
+/// The same as a file of whisper.cpp, with matrices in f32 or in f16. It knows three languages, the first of
+/// all: English, Chinese and German.
+///
+/// # Panics
+/// If it is damaged.
+pub fn ggml_file(f16: bool) -> Vec<u8> {
+    let config = read_json(&folder().join("config.json"));
+    let size = |key: &str| config[key].as_u64().expect("a number") as u32;
+    let number = |n: u32| n.to_le_bytes();
+    let mut file = b"lmgg".to_vec();
+    for key in [
+        "vocab_size",
+        "max_source_positions",
+        "d_model",
+        "encoder_attention_heads",
+        "encoder_layers",
+        "max_target_positions",
+        "d_model",
+        "decoder_attention_heads",
+        "decoder_layers",
+        "num_mel_bins",
+    ] {
+        file.extend(number(size(key)));
+    }
+    file.extend(number(u32::from(f16)));
+    let n_mels = size("num_mel_bins");
+    file.extend([number(n_mels), number(201)].concat());
+    file.resize(file.len() + (n_mels * 201 * 4) as usize, 0);
+    // The tokenizer's letters are in the order of Unicode.
+    let mut bytes: Vec<u8> = (0..=255).collect();
+    bytes.sort_by_key(|&byte| byte_letter(byte));
+    file.extend(number(256));
+    bytes.iter().for_each(|&byte| file.extend([&number(1)[..], &[byte]].concat()));
+    for tensor in tensors() {
+        let Some(name) = openai_name(&tensor.name) else { continue };
+        let mut dims: Vec<u32> = tensor.dims.iter().rev().map(|&dim| dim as u32).collect();
+        if name.starts_with("encoder.conv") && name.ends_with("bias") {
+            dims.insert(0, 1);
+        }
+        let f16 = f16 && tensor.dims.len() > 1 && !name.contains("positional");
+        file.extend(
+            [number(dims.len() as u32), number(name.len() as u32), number(u32::from(f16))].concat(),
+        );
+        dims.iter().for_each(|&dim| file.extend(number(dim)));
+        file.extend(name.as_bytes());
+        match f16 {
+            true => tensor.values().for_each(|x| file.extend(half::f16::from_f32(x).to_le_bytes())),
+            false => tensor.values().for_each(|x| file.extend(x.to_le_bytes())),
+        }
+    }
+    file
+}
+
+/// How OpenAI calls a tensor.
+fn openai_name(name: &str) -> Option<String> {
+    let mut name = name.strip_prefix("model.")?.to_owned();
+    for (theirs, ours) in [
+        ("layers.", "blocks."),
+        ("self_attn_layer_norm", "attn_ln"),
+        ("encoder_attn_layer_norm", "cross_attn_ln"),
+        ("final_layer_norm", "mlp_ln"),
+        ("encoder.layer_norm", "encoder.ln_post"),
+        ("decoder.layer_norm", "decoder.ln"),
+        ("self_attn.", "attn."),
+        ("encoder_attn.", "cross_attn."),
+        ("q_proj", "query"),
+        ("k_proj", "key"),
+        ("v_proj", "value"),
+        ("out_proj", "out"),
+        ("fc1", "mlp.0"),
+        ("fc2", "mlp.2"),
+        ("embed_positions.weight", "positional_embedding"),
+        ("embed_tokens", "token_embedding"),
+    ] {
+        name = name.replace(theirs, ours);
+    }
+    Some(name)
 }
 
 /// Collects the records of a CTranslate2 file.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use kinglet::{Model, SAMPLE_RATE, Segment, TranscribeOptions};
+use kinglet::{Model, SAMPLE_RATE, Segment, TranscribeOptions, Word};
 use serde::Serialize;
 
 use crate::arguments::{ModelArguments, Text};
@@ -25,6 +25,7 @@ use crate::{memory, resolve, sound, units};
   kinglet transcribe whisper-base interview.m4a -o srt > interview.srt
   kinglet transcribe whisper-base lecture.flac --language de --translate
   kinglet transcribe whisper-base *.wav -o json
+  kinglet transcribe whisper-tiny.en talk.mp3 --words -o json
   arecord -f S16_LE -r 16000 -c 1 -d 10 | kinglet transcribe whisper-tiny.en -")]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -41,6 +42,9 @@ pub(crate) struct Arguments {
     /// What was said before, or names to be spelled so
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, value_parser = Text)]
     prompt: Option<String>,
+    /// Tell when each word is spoken, in JSON
+    #[arg(long)]
+    words: bool,
     /// Do not let what was written guide what comes next
     #[arg(long)]
     no_previous: bool,
@@ -75,6 +79,8 @@ enum Format {
 struct Transcribed {
     file: String,
     seconds: f64,
+    /// Seconds of work.
+    took: f64,
     language: Option<String>,
     text: String,
     segments: Vec<Part>,
@@ -86,8 +92,19 @@ struct Part {
     start: f64,
     end: f64,
     text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    words: Option<Vec<Spoken>>,
     logprob: f32,
     no_speech: f32,
+}
+
+/// A word, for JSON.
+#[derive(Serialize)]
+struct Spoken {
+    word: String,
+    start: f64,
+    end: f64,
+    probability: f32,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -97,6 +114,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     if files.len() > 1 && matches!(arguments.output, Format::Srt | Format::Vtt) {
         return Err(Failure::usage("subtitles are of one file: name one FILE"));
+    }
+    if arguments.words && arguments.output != Format::Json {
+        return Err(Failure::usage("--words are told in JSON: add -o json"));
     }
     resolve::check(&arguments.model, "transcribe", &[], "whisper-tiny.en")?;
     // Before a model is fetched for it.
@@ -124,6 +144,7 @@ impl Arguments {
     fn options(&self) -> TranscribeOptions {
         let mut options = TranscribeOptions::default()
             .translate(self.translate)
+            .words(self.words)
             .condition_on_previous(!self.no_previous);
         if self.language != "auto" {
             options = options.language(&self.language);
@@ -164,8 +185,8 @@ fn transcribe(
     }
     guard.check()?;
     drop(phase);
+    let took = start.elapsed().as_secs_f64();
     if !arguments.quiet {
-        let took = start.elapsed().as_secs_f64();
         let language = transcription.language().map_or(String::new(), |code| format!(", {code}"));
         let factor = seconds / took;
         let speed =
@@ -178,16 +199,24 @@ fn transcribe(
         }
     }
     let text: String = segments.iter().map(|segment| segment.text.as_str()).collect();
+    let spoken = |word: Word| Spoken {
+        start: rounded(word.start),
+        end: rounded(word.end),
+        word: word.text,
+        probability: word.probability,
+    };
     let part = |segment: Segment| Part {
         start: rounded(segment.start),
         end: rounded(segment.end),
         text: segment.text,
+        words: arguments.words.then(|| segment.words.into_iter().map(spoken).collect()),
         logprob: segment.logprob,
         no_speech: segment.no_speech,
     };
     Ok(Transcribed {
         file: file.display().to_string(),
         seconds: rounded(seconds),
+        took: rounded(took),
         language: transcription.language().map(str::to_owned),
         text: text.trim().to_owned(),
         segments: segments.into_iter().map(part).collect(),

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::gguf::GgufProblem;
-use super::{Ct2Problem, DType, MarianProblem, OnnxProblem, PytorchProblem, SafetensorsProblem};
+use super::{
+    Ct2Problem, DType, GgmlProblem, MarianProblem, OnnxProblem, PytorchProblem, SafetensorsProblem,
+};
 use crate::map::MapError;
 
 /// Why a checkpoint could not be read.
@@ -15,7 +17,7 @@ use crate::map::MapError;
 pub enum CheckpointError {
     #[error(transparent)]
     Map(#[from] MapError),
-    #[error("{}: not a checkpoint that Kinglet reads (safetensors, GGUF, PyTorch, ONNX, CTranslate2, Marian): {hint}", .file.display())]
+    #[error("{}: not a checkpoint that Kinglet reads (safetensors, GGUF, PyTorch, ONNX, CTranslate2, Marian, whisper.cpp): {hint}", .file.display())]
     UnknownKind { file: PathBuf, hint: String },
     #[error("{}: no checkpoint in this folder; looked for {looked_for}", .folder.display())]
     NothingInFolder { folder: PathBuf, looked_for: String },
@@ -29,6 +31,8 @@ pub enum CheckpointError {
     Onnx { file: PathBuf, problem: OnnxProblem },
     #[error("{}: {problem}", .file.display())]
     Ct2 { file: PathBuf, problem: Ct2Problem },
+    #[error("{}: {problem}", .file.display())]
+    Ggml { file: PathBuf, problem: GgmlProblem },
     #[error("{}: {problem}", .file.display())]
     Marian { file: PathBuf, problem: MarianProblem },
     #[error("{}: {problem}", .file.display())]

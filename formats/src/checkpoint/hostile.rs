@@ -5,7 +5,8 @@ use std::path::Path;
 use super::gguf::tests as gguf;
 use super::safetensors::tests as safetensors;
 use super::{
-    Checkpoint, CheckpointError, Ct2, Gguf, Onnx, Pytorch, Safetensors, ct2, onnx, pytorch,
+    Checkpoint, CheckpointError, Ct2, Ggml, Gguf, Onnx, Pytorch, Safetensors, ct2, ggml, onnx,
+    pytorch,
 };
 use crate::map::Bytes;
 
@@ -33,6 +34,7 @@ fn cases() -> Vec<Case> {
     let pt: Parse = |bytes| Ok(Box::new(Pytorch::parse(bytes, "file")?));
     let ox: Parse = |bytes| Ok(Box::new(Onnx::parse(bytes, "file")?));
     let ct: Parse = |bytes| Ok(Box::new(Ct2::parse(bytes, "file")?));
+    let gl: Parse = |bytes| Ok(Box::new(Ggml::parse(bytes, "file")?));
     let small = safetensors::file(safetensors::SMALL, &safetensors::small_data());
     vec![
         case("safetensors", st, small, true),
@@ -42,6 +44,8 @@ fn cases() -> Vec<Case> {
         case("pytorch-wrapped", pt, golden("wrapped.bin"), true),
         case("pytorch-legacy", pt, golden("legacy.bin"), true),
         case("onnx", ox, onnx::sample::small(), true),
+        // It does not say how many tensors there are.
+        case("ggml", gl, ggml::tests::small(), false),
         case("ct2", ct, ct2::tests::small(), true),
     ]
 }

@@ -1,5 +1,5 @@
 //! Readers of trained checkpoints: safetensors, GGUF, PyTorch archives, ONNX and CTranslate2 models,
-//! Marian's binaries.
+//! Marian's and whisper.cpp's binaries.
 //!
 //! A reader borrows mapped bytes, trusts no number in them, and hands out rows as `f32`.
 //! [`open_file`], [`open_bytes`] and [`open_folder`] choose the reader by what the file contains.
@@ -7,6 +7,7 @@
 mod ct2;
 mod dtype;
 mod error;
+mod ggml;
 pub mod gguf;
 #[cfg(test)]
 mod hostile;
@@ -23,6 +24,7 @@ mod stored;
 pub use ct2::{Ct2, Ct2Problem, is_ct2};
 pub use dtype::DType;
 pub use error::{CheckpointError, IndexProblem, Quoted, TensorProblem};
+pub use ggml::{Ggml, GgmlProblem, GgmlSizes, is_ggml};
 pub use gguf::{Gguf, GgufProblem};
 pub use joined::Joined;
 pub use marian::{Marian, MarianProblem, Shortlist, is_marian, is_shortlist};

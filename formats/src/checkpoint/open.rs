@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Checkpoint, CheckpointError, Ct2, Gguf, Marian, Onnx, Pytorch, Safetensors, is_ct2, is_marian,
-    is_onnx, onnx_files, pytorch, sharded,
+    Checkpoint, CheckpointError, Ct2, Ggml, Gguf, Marian, Onnx, Pytorch, Safetensors, is_ct2,
+    is_ggml, is_marian, is_onnx, onnx_files, pytorch, sharded,
 };
 use crate::map::{Bytes, MapError};
 
@@ -35,6 +35,7 @@ pub fn open_bytes(
     match kind(&bytes) {
         Ok(Kind::Ct2) => Ok(Box::new(Ct2::parse(bytes, name)?)),
         Ok(Kind::Onnx) => Ok(Box::new(Onnx::parse(bytes, name)?)),
+        Ok(Kind::Ggml) => Ok(Box::new(Ggml::parse(bytes, name)?)),
         Ok(Kind::Gguf) => Ok(Box::new(Gguf::parse(bytes, name)?)),
         Ok(Kind::Pytorch) => Ok(Box::new(Pytorch::parse(bytes, name)?)),
         Ok(Kind::Safetensors) => Ok(Box::new(Safetensors::parse(bytes, name)?)),
@@ -113,6 +114,7 @@ pub fn is_index(weights: impl AsRef<Path>) -> bool {
 
 enum Kind {
     Ct2,
+    Ggml,
     Onnx,
     Gguf,
     Pytorch,
@@ -124,6 +126,9 @@ enum Kind {
 fn kind(bytes: &[u8]) -> Result<Kind, String> {
     if bytes.starts_with(b"GGUF") {
         return Ok(Kind::Gguf);
+    }
+    if is_ggml(bytes) {
+        return Ok(Kind::Ggml);
     }
     if bytes.starts_with(b"PK\x03\x04") || pytorch::is_legacy(bytes) {
         return Ok(Kind::Pytorch);
@@ -140,13 +145,12 @@ fn kind(bytes: &[u8]) -> Result<Kind, String> {
     if is_onnx(bytes) {
         return Ok(Kind::Onnx);
     }
-    let seems: [(&[u8], &str); 6] = [
+    let seems: [(&[u8], &str); 5] = [
         (
             b"version https://git-lfs",
             "it is a Git LFS pointer; fetch the file itself with `git lfs pull`",
         ),
         (b"<", "it looks like a web page; the download went wrong"),
-        (b"lmgg", "it is a GGML file from before GGUF; convert the original checkpoint again"),
         (b"fmgg", "it is a GGML file from before GGUF; convert the original checkpoint again"),
         (b"tjgg", "it is a GGML file from before GGUF; convert the original checkpoint again"),
         (b"\x1f\x8b", "it is compressed with gzip; unpack it first"),

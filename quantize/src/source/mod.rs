@@ -1,10 +1,11 @@
 //! Checkpoints as they lie on disk or in memory: a GGUF file, a Hugging Face folder, or one of its
-//! weight files, also in ONNX; a model of Firefox Translations.
+//! weight files, also in ONNX; a model of Firefox Translations, or of whisper.cpp.
 
 mod adapter;
 mod ct2;
 mod files;
 mod folder;
+mod ggml;
 mod gguf;
 mod joined;
 mod marian;
@@ -22,7 +23,7 @@ mod wordpiece;
 use std::path::{Path, PathBuf};
 
 use kinglet_formats::checkpoint::gguf::part_names;
-use kinglet_formats::checkpoint::{Checkpoint, WEIGHTS, is_ct2, is_marian, is_onnx};
+use kinglet_formats::checkpoint::{Checkpoint, WEIGHTS, is_ct2, is_ggml, is_marian, is_onnx};
 use kinglet_formats::kinglet::{General, Generation, Prompt, Speech, TextToText, Translation};
 use kinglet_formats::map::Bytes;
 use kinglet_formats::spec::ModelSpec;
@@ -31,6 +32,7 @@ use crate::QuantizeError;
 use crate::arch::Mapping;
 use files::Files;
 use folder::Folder;
+use ggml::GgmlModel;
 use gguf::GgufFile;
 use marian::MarianModel;
 
@@ -41,6 +43,7 @@ pub struct Source {
 }
 
 enum Kind {
+    Ggml(Box<GgmlModel>),
     Gguf(Box<GgufFile>),
     Folder(Box<Folder>),
     Marian(Box<MarianModel>),
@@ -119,6 +122,7 @@ impl Source {
     /// The files that the conversion reads.
     pub fn inputs(&self) -> &[PathBuf] {
         match &self.kind {
+            Kind::Ggml(model) => model.inputs(),
             Kind::Gguf(file) => file.inputs(),
             Kind::Marian(model) => model.inputs(),
             Kind::Folder(folder) => folder.inputs(),
@@ -133,7 +137,7 @@ impl Source {
     /// The name of an input as records show it: without the folders of this machine.
     pub(crate) fn input_name(&self, path: &Path) -> String {
         let relative = match &self.kind {
-            Kind::Gguf(_) | Kind::Marian(_) => None,
+            Kind::Ggml(_) | Kind::Gguf(_) | Kind::Marian(_) => None,
             Kind::Folder(_) if self.held(path).is_some() => Some(path),
             Kind::Folder(folder) => path.strip_prefix(folder.files().place()).ok(),
         };
@@ -143,6 +147,7 @@ impl Source {
     /// The bytes of an input that is in memory.
     pub(crate) fn held(&self, path: &Path) -> Option<&Bytes> {
         match &self.kind {
+            Kind::Ggml(model) => model.files().held(path),
             Kind::Gguf(file) => file.files().held(path),
             Kind::Marian(model) => model.files().held(path),
             Kind::Folder(folder) => folder.files().held(path),
@@ -151,6 +156,7 @@ impl Source {
 
     pub(crate) fn checkpoint(&self) -> &dyn Checkpoint {
         match &self.kind {
+            Kind::Ggml(model) => model.checkpoint(),
             Kind::Gguf(file) => file.checkpoint(),
             Kind::Marian(model) => model.checkpoint(),
             Kind::Folder(folder) => folder.checkpoint(),
@@ -159,6 +165,7 @@ impl Source {
 
     pub(crate) fn map(&self) -> Result<Mapping, QuantizeError> {
         match &self.kind {
+            Kind::Ggml(model) => model.map(),
             Kind::Gguf(file) => file.map(),
             Kind::Marian(model) => model.map(),
             Kind::Folder(folder) => folder.map(),
@@ -168,6 +175,7 @@ impl Source {
     /// What it says about itself, given its compiled tokenizer.
     pub(crate) fn defaults(&self, compiled: &[u8]) -> Result<Defaults, QuantizeError> {
         match &self.kind {
+            Kind::Ggml(model) => Ok(model.defaults()),
             Kind::Gguf(file) => file.defaults(),
             Kind::Marian(model) => model.defaults(),
             Kind::Folder(folder) => folder.defaults(compiled),
@@ -177,6 +185,7 @@ impl Source {
     /// How the model writes speech down, given its compiled tokenizer.
     pub(crate) fn speech(&self, compiled: &[u8]) -> Result<Speech, QuantizeError> {
         match &self.kind {
+            Kind::Ggml(model) => model.speech(compiled),
             Kind::Gguf(file) => Err(file.without_speech()),
             Kind::Marian(model) => Err(model.without_speech()),
             Kind::Folder(folder) => folder.speech(compiled),
@@ -186,6 +195,7 @@ impl Source {
     /// The compiled tokenizer.
     pub(crate) fn tokenizer(&self) -> Result<Vec<u8>, QuantizeError> {
         match &self.kind {
+            Kind::Ggml(model) => model.tokenizer(),
             Kind::Gguf(file) => file.tokenizer(),
             Kind::Marian(model) => model.tokenizer(),
             Kind::Folder(folder) => folder.tokenizer(),
@@ -197,6 +207,7 @@ impl Kind {
     /// A file by its content; weights come with the files beside them.
     fn of_file(files: Files, path: &Path) -> Result<Self, QuantizeError> {
         match sniff(&files.start(path, 64)?) {
+            Content::Ggml => Ok(Self::Ggml(Box::new(GgmlModel::open(files, path)?))),
             Content::Gguf => Ok(Self::Gguf(Box::new(GgufFile::open(files, path)?))),
             Content::Marian => Ok(Self::Marian(Box::new(MarianModel::open(files, path)?))),
             Content::Weights => Ok(Self::Folder(Box::new(Folder::of_file(files, path)?))),
@@ -244,6 +255,7 @@ fn weights_among(files: &[(PathBuf, Bytes)]) -> Result<PathBuf, &'static str> {
 }
 
 enum Content {
+    Ggml,
     Gguf,
     Onnx,
     Marian,
@@ -261,6 +273,7 @@ fn sniff(start: &[u8]) -> Content {
         // A zip archive, or a pickle of protocol 2 and later.
         [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => return Content::Weights,
         _ if start.get(8) == Some(&b'{') => return Content::Weights,
+        _ if is_ggml(start) => return Content::Ggml,
         _ if is_ct2(start) => return Content::Weights,
         _ if is_marian(start) => return Content::Marian,
         _ if is_onnx(start) => return Content::Onnx,

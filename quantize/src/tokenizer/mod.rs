@@ -14,6 +14,7 @@ mod oniguruma;
 mod pattern;
 mod sentencepiece;
 mod tekken;
+mod whisper;
 
 pub use gguf::{GgufTokenType, GgufVocab, compile_gguf};
 pub use json::{ExtraToken, RoleNames, compile_json};
@@ -22,6 +23,7 @@ pub use sentencepiece::{
     compile_sentencepiece,
 };
 pub use tekken::compile_tekken;
+pub(crate) use whisper::{WhisperVocabulary, compile_whisper};
 
 use kinglet_formats::sentencepiece::SentencePieceError;
 use kinglet_formats::tokenizer::FormatError;
@@ -83,6 +85,17 @@ pub enum CompileError {
         expected: usize,
         /// Number of entries.
         found: usize,
+    },
+    /// A vocabulary of Whisper's whose numbers do not fit.
+    #[error(
+        "{n_pieces} pieces of text and {n_vocab} tokens are no vocabulary of Whisper's; fetch the model \
+         again"
+    )]
+    Whisper {
+        /// Pieces of text.
+        n_pieces: usize,
+        /// All tokens.
+        n_vocab: usize,
     },
     /// A pattern that cannot be compiled.
     #[error("the pattern `{pattern}` cannot be compiled: {reason}")]

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::Watch;
 use crate::limits::SPAN;
 use crate::team::RowRuns;
 
@@ -62,6 +63,8 @@ pub(crate) struct Batch {
     pub(crate) query_blocks: RowRuns,
     /// Where keys and values go.
     pub(crate) writes: Vec<Write>,
+    /// Heads whose scores are wanted.
+    pub(crate) watch: Option<Watch>,
 }
 
 impl Batch {
@@ -77,6 +80,7 @@ impl Batch {
             segments: Vec::with_capacity(4),
             query_blocks: RowRuns::with_capacity(m / QUERY_ROWS + 64),
             writes: Vec::with_capacity(m / SPAN + 4),
+            watch: None,
         }
     }
 
@@ -96,6 +100,7 @@ impl Batch {
         self.segments.clear();
         self.query_blocks.clear();
         self.writes.clear();
+        self.watch = None;
     }
 
     /// Adds tokens of a sequence of at most `limit`, of which `n_past` are stored in memory number

@@ -7,6 +7,7 @@ mod input;
 mod mixer;
 mod workspace;
 
+pub(crate) use attention::Watch;
 pub(crate) use batch::{Batch, Other};
 pub(crate) use head::{Chosen, pool};
 pub(crate) use workspace::Workspace;

@@ -41,6 +41,8 @@ pub use search::{SearchOptions, TokenAnswer};
 pub use session::{CancelToken, Session, SessionOptions};
 pub use tag::{Entity, TagOptions, Tagged};
 pub use text_to_text::TextToTextAnswer;
-pub use transcribe::{Segment, TranscribeOptions, Transcript, Transcription};
+pub use transcribe::{
+    Heard, Segment, TranscribeOptions, Transcriber, Transcript, Transcription, Word,
+};
 pub use translate::{Languages, TranslateOptions, Translated};
 pub use zero_shot::ZeroShotOptions;

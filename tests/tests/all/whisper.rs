@@ -12,9 +12,10 @@ use kinglet_tests::{tiny, whisper};
 const F16_TOLERANCE: f32 = 0.01;
 const INT8_TOLERANCE: f32 = 0.15;
 
-fn convert(folder: &Path, dtype: WeightType) -> Model {
-    let path = folder.join("model.kinglet");
-    let source = Source::open(folder).unwrap();
+fn convert(checkpoint: &Path, dtype: WeightType) -> Model {
+    let target = tempfile::tempdir().unwrap();
+    let path = target.path().join("model.kinglet");
+    let source = Source::open(checkpoint).unwrap();
     quantize(&source, &Options { dtype, ..Options::default() }, &path, &mut ()).unwrap();
     Model::open_with(&path, &ModelOptions::default().read_into_memory(true)).unwrap()
 }
@@ -107,6 +108,94 @@ fn an_answer_follows_the_reference_and_its_rules() {
 }
 
 #[test]
+fn words_are_spoken_when_the_reference_says() {
+    let golden = whisper::words();
+    let model = tiny_model(WeightType::F16);
+    let options = greedy().language("en");
+    let words = model.align(&whisper::sound(), &golden.text, &options).unwrap();
+    let texts: Vec<&str> = words.iter().map(|word| word.text.trim()).collect();
+    assert_eq!(texts.join(" "), golden.text);
+    // Each token is a byte. A word begins with its blank, and punctuation takes no time of it.
+    let row = |seconds: f64| (seconds / 0.02).round() as usize;
+    let (mut at, mut near, mut all) = (0, 0, 0);
+    for word in &words {
+        let place = golden.text.len().min(at);
+        let inner = word.text.trim().trim_start_matches(['"', '(']);
+        let before = word.text.len() - word.text.trim_start().len();
+        let opening = word.text.trim().len() - inner.len();
+        let core = inner.trim_end_matches([',', ':', '"', ')', '!']).len();
+        // The mark before a word has the blank.
+        let first = place + if opening > 0 { before + opening } else { 0 };
+        let end = place + before + opening + core;
+        for (seconds, token) in [(word.start, first), (word.end, end)] {
+            all += 1;
+            near += usize::from(row(seconds).abs_diff(golden.begins[token]) <= 1);
+        }
+        let n = end - first;
+        let expected = golden.probabilities[first..end].iter().sum::<f32>() / n as f32;
+        let error = (word.probability - expected).abs();
+        assert!(error < 0.02 * expected.max(0.05), "{:?}: {error}", word.text);
+        at += word.text.len();
+    }
+    println!("{near} of {all} times within 20 ms");
+    assert!(near * 10 >= all * 9, "{near} of {all}");
+    let error = model.align(&vec![0.1; 31 * 16_000], "a", &options).unwrap_err();
+    assert!(matches!(error, Error::ContextFull { wanted: 3100, context_length: 3000, .. }));
+}
+
+#[test]
+fn segments_have_words() {
+    let model = tiny_model(WeightType::F16);
+    let options = greedy().language("en");
+    let plain = model.transcribe(&whisper::sound(), &options).unwrap();
+    assert!(plain.segments.iter().all(|segment| segment.words.is_empty()));
+    let timed = model.transcribe(&whisper::sound(), &options.words(true)).unwrap();
+    assert_eq!(timed.text, plain.text);
+    for segment in &timed.segments {
+        let text: String = segment.words.iter().map(|word| word.text.as_str()).collect();
+        // What is no UTF-8 is told otherwise in pieces.
+        let known = |text: &str| text.replace(char::REPLACEMENT_CHARACTER, "");
+        assert_eq!(known(&text), known(&segment.text));
+        assert!(segment.words.is_sorted_by(|a, b| a.start <= b.start));
+        for word in &segment.words {
+            assert!(word.start <= word.end && word.end <= 3.0, "{word:?}");
+            assert!((0.0..=1.0).contains(&word.probability), "{word:?}");
+        }
+    }
+}
+
+#[test]
+fn live_speech_ends_as_its_words_came() {
+    let model = tiny_model(WeightType::F16);
+    let mut transcriber = model.transcriber(&greedy().language("en")).unwrap();
+    let sound = whisper::sound();
+    let (mut written, mut stable) = (String::new(), String::new());
+    for _ in 0..4 {
+        for piece in sound.chunks(4_000) {
+            let heard = transcriber.push(piece).unwrap();
+            written.extend(heard.segments.iter().map(|segment| segment.text.as_str()));
+            // What was stable stays, and only becomes longer.
+            let known = format!("{written}{}", heard.stable);
+            assert!(known.starts_with(&stable), "{known:?} after {stable:?}");
+            stable = known;
+        }
+    }
+    assert_eq!(transcriber.seconds(), 12.0);
+    let heard = transcriber.finish().unwrap();
+    written.extend(heard.segments.iter().map(|segment| segment.text.as_str()));
+    assert!(written.starts_with(&stable), "{written:?} after {stable:?}");
+    assert_eq!((heard.stable.as_str(), heard.tentative.as_str()), ("", ""));
+    assert!(!written.is_empty());
+    assert!(matches!(transcriber.push(&[f32::NAN]), Err(Error::NotANumber { at: 0, .. })));
+    // Silence is nothing, however long it is.
+    let mut transcriber = model.transcriber(&greedy()).unwrap();
+    for _ in 0..50 {
+        assert_eq!(transcriber.push(&[0.0; 16_000]).unwrap(), Default::default());
+    }
+    assert_eq!(transcriber.finish().unwrap(), Default::default());
+}
+
+#[test]
 fn the_language_is_the_likeliest_one() {
     let model = tiny_model(WeightType::F16);
     let transcript = model.transcribe(&whisper::sound(), &greedy()).unwrap();
@@ -130,6 +219,47 @@ fn ct2_models_are_the_same_models() {
     let states = model.hidden_states(Input::Spectrogram(&frames)).unwrap();
     assert!(error(&states, &expected) < INT8_TOLERANCE);
     assert_ne!(states, expected);
+}
+
+#[test]
+fn models_of_whisper_cpp_are_the_same_models() {
+    let frames = spectrogram();
+    let reference = tiny_model(WeightType::F16);
+    let expected = reference.hidden_states(Input::Spectrogram(&frames)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let converted = |f16: bool| {
+        let path = folder.path().join("ggml-tiny.bin");
+        std::fs::write(&path, whisper::ggml_file(f16)).unwrap();
+        convert(&path, WeightType::F16)
+    };
+    let model = converted(false);
+    assert_eq!(model.hidden_states(Input::Spectrogram(&frames)).unwrap(), expected);
+    // They have no lists of heads, and tell their languages by numbers alone.
+    let (ours, theirs) =
+        (model.meta().speech.clone().unwrap(), reference.meta().speech.clone().unwrap());
+    let codes: Vec<&str> = ours.languages.iter().map(|language| language.code.as_str()).collect();
+    assert_eq!(codes, ["en", "zh", "de"]);
+    assert_eq!(
+        (ours.start, ours.end, ours.translate, ours.transcribe, ours.previous, ours.no_speech),
+        (
+            theirs.start,
+            theirs.end,
+            theirs.translate,
+            theirs.transcribe,
+            theirs.previous,
+            theirs.no_speech
+        )
+    );
+    assert_eq!(ours.first_timestamp, theirs.first_timestamp);
+    let text = "The wren (small) sings!";
+    let plain = kinglet::tokenizer::EncodeOptions { add_special: false, parse_special: false };
+    let ids = model.tokenizer().encode(text, plain);
+    assert_eq!(ids, reference.tokenizer().encode(text, plain));
+    assert_eq!(model.tokenizer().decode(&ids, true), text);
+    assert!(model.transcribe(&whisper::sound(), &greedy().words(true)).is_ok());
+    // Rounded once more.
+    let states = converted(true).hidden_states(Input::Spectrogram(&frames)).unwrap();
+    assert!(error(&states, &expected) < F16_TOLERANCE);
 }
 
 #[test]

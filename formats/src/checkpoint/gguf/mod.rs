@@ -19,6 +19,7 @@ use thiserror::Error;
 pub(crate) use block::decode_blocks;
 pub use metadata::Metadata;
 pub use parts::names as part_names;
+pub(super) use tensor_type::dtype;
 pub use value::{Array, Kind, Value};
 
 use super::error::{CheckpointError, Quoted, TensorProblem};
@@ -293,7 +294,7 @@ fn tensor_record(cursor: &mut Cursor<'_>, alignment: u32) -> Result<Claim, GgufP
     }
     // The file has the innermost first.
     dims.reverse();
-    let dtype = tensor_type::dtype(cursor.u32("the type of a tensor")?).map_err(|type_name| {
+    let dtype = dtype(cursor.u32("the type of a tensor")?).map_err(|type_name| {
         let tensor = name.into();
         GgufProblem::UnsupportedType { tensor, name: type_name }
     })?;

@@ -3,7 +3,7 @@
 use crate::checkpoint::DType;
 
 /// The type numbered `id`, or the name of one that is not read.
-pub(super) fn dtype(id: u32) -> Result<DType, String> {
+pub(in crate::checkpoint) fn dtype(id: u32) -> Result<DType, String> {
     let name = match id {
         0 => return Ok(DType::F32),
         1 => return Ok(DType::F16),

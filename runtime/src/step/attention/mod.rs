@@ -11,9 +11,11 @@ mod hadamard;
 mod one;
 mod prepare;
 mod spans;
+mod watch;
 
 pub(super) use one::partials_len;
 pub(crate) use spans::AttentionScratch;
+pub(crate) use watch::Watch;
 
 use std::ops::Range;
 
@@ -57,6 +59,9 @@ pub(super) fn run(
     }
     if !workspace.batch.query_blocks.is_empty() {
         blocks(ctx, attention, memories, workspace);
+    }
+    if attention.crosses() && workspace.batch.watch.is_some() {
+        watch::run(ctx, attention, memories, workspace);
     }
 }
 

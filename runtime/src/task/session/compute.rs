@@ -1,6 +1,7 @@
 //! Tokens through the network, and the logits after them.
 
-use super::{Session, lockstep};
+use super::Session;
+use super::lockstep::{self, WatchedRows};
 use crate::error::Error;
 use crate::memory::Room;
 use crate::task::sampler::Sampler;
@@ -76,6 +77,37 @@ impl Session {
         lockstep::run(sessions)
     }
 
+    /// Begins anew with `tokens` and gives, for each of them, the scores `[heads][slots]` before their
+    /// softmax that these heads, each with the number of its layer, give the rows of the source; and
+    /// calls `visit(index, logits)` with the logits after each token from `from` on. `None` if cancelled.
+    /// Keys and values are fp16.
+    pub(in crate::task) fn watch(
+        &mut self,
+        tokens: &[u32],
+        heads: &[(usize, usize)],
+        from: usize,
+        visit: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<Option<Vec<f32>>, Error> {
+        self.reset();
+        self.append(tokens)?;
+        let vocab_size = self.model.vocab_size();
+        let mut logits: Vec<f32> = Room::real().zeroed(SCORE_ROWS.saturating_mul(vocab_size))?;
+        let mut scores = Vec::new();
+        while self.due() > 0 {
+            let first = self.computed;
+            let watched = lockstep::watched_rows(self, heads)?;
+            let Some(WatchedRows { rows, scores: some }) = watched else {
+                self.tokens.truncate(self.computed);
+                return Ok(None);
+            };
+            scores.extend(some);
+            self.visit_rows(&rows, first, from, &mut logits, visit)?;
+        }
+        // The session's own logits were not computed: the last token is due again.
+        self.rewind(self.computed.saturating_sub(1));
+        Ok(Some(scores))
+    }
+
     /// Appends tokens and calls `visit(index, logits)` with the logits after each token from
     /// index `from` on: what the model expects as token `index + 1`.
     ///
@@ -102,23 +134,38 @@ impl Session {
                 self.tokens.truncate(self.computed);
                 return Ok(false);
             };
-            let runner = self.model.runner();
-            let hidden = runner.network.stacks[self.stack].hidden_size;
-            let n_rows = rows.len() / hidden;
-            let mut row = from.saturating_sub(first);
-            while row < n_rows {
-                let end = n_rows.min(row + SCORE_ROWS);
-                let logits = &mut logits[..(end - row) * vocab_size];
-                let head = runner.network.logits().ok_or(Error::Empty { what: "the head" })?;
-                runner.head(head, &rows[row * hidden..end * hidden], end - row, logits)?;
-                for (r, logits) in (row..).zip(logits.chunks_exact(vocab_size)) {
-                    visit(first + r, logits);
-                }
-                row = end;
-            }
+            self.visit_rows(&rows, first, from, &mut logits, &mut visit)?;
         }
         // The session's own logits were not computed: the last token is due again.
         self.rewind(self.computed.saturating_sub(1));
         Ok(true)
+    }
+
+    /// Calls `visit` with the logits after each of `rows` `[n][hidden_size]`, of which the first is token
+    /// number `first`, from token `from` on.
+    fn visit_rows(
+        &self,
+        rows: &[f32],
+        first: usize,
+        from: usize,
+        logits: &mut [f32],
+        visit: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), Error> {
+        let runner = self.model.runner();
+        let vocab_size = self.model.vocab_size();
+        let hidden = runner.network.stacks[self.stack].hidden_size;
+        let n_rows = rows.len() / hidden;
+        let mut row = from.saturating_sub(first);
+        while row < n_rows {
+            let end = n_rows.min(row + SCORE_ROWS);
+            let logits = &mut logits[..(end - row) * vocab_size];
+            let head = runner.network.logits().ok_or(Error::Empty { what: "the head" })?;
+            runner.head(head, &rows[row * hidden..end * hidden], end - row, logits)?;
+            for (r, logits) in (row..).zip(logits.chunks_exact(vocab_size)) {
+                visit(first + r, logits);
+            }
+            row = end;
+        }
+        Ok(())
     }
 }

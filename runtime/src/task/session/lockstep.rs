@@ -3,7 +3,7 @@
 use super::{BATCH_TOKENS, Session};
 use crate::error::Error;
 use crate::memory::Room;
-use crate::step::{Batch, Other, Rows};
+use crate::step::{Batch, Other, Rows, Watch};
 
 /// Most rows of several sessions in one step.
 const MAX_ROWS: usize = 2 * BATCH_TOKENS;
@@ -65,7 +65,7 @@ fn one(session: &mut Session) -> Result<(), Error> {
     let last = session.next_rows() == session.due();
     let mut logits = std::mem::take(&mut session.logits);
     let model = session.model.clone();
-    let done = rows_of(session, |rows| {
+    let done = rows_of(session, None, |rows| {
         let n = rows.batch().len();
         match model.runner().network.logits() {
             Some(head) if last => rows.head(head, [n - 1].into_iter(), &mut logits),
@@ -78,12 +78,33 @@ fn one(session: &mut Session) -> Result<(), Error> {
 
 /// Hidden states `[rows][hidden_size]` of the session's next rows; `None` if cancelled.
 pub(super) fn hidden_rows(session: &mut Session) -> Result<Option<Vec<f32>>, Error> {
-    rows_of(session, |rows| Ok(rows.hidden().to_vec()))
+    rows_of(session, None, |rows| Ok(rows.hidden().to_vec()))
+}
+
+/// Rows, and what heads look at.
+pub(super) struct WatchedRows {
+    /// `[rows][hidden_size]` hidden states.
+    pub(super) rows: Vec<f32>,
+    /// `[rows][heads][slots]` scores of the rows of the source.
+    pub(super) scores: Vec<f32>,
+}
+
+/// The same, and the scores of these heads, each with the number of its layer.
+pub(super) fn watched_rows(
+    session: &mut Session,
+    heads: &[(usize, usize)],
+) -> Result<Option<WatchedRows>, Error> {
+    let watch = Watch { heads: heads.to_vec(), scores: Vec::new() };
+    rows_of(session, Some(watch), |rows| {
+        let scores = rows.batch().watch.as_ref().map_or(&[][..], |watch| &watch.scores);
+        Ok(WatchedRows { rows: rows.hidden().to_vec(), scores: scores.to_vec() })
+    })
 }
 
 /// Runs the session's next rows and hands them to `finish`; `None` if cancelled.
 fn rows_of<R>(
     session: &mut Session,
+    watch: Option<Watch>,
     finish: impl FnOnce(&mut Rows<'_, '_>) -> Result<R, Error>,
 ) -> Result<Option<R>, Error> {
     session.make_room()?;
@@ -92,7 +113,10 @@ fn rows_of<R>(
     let Session { model, stack, kv, source, tokens, computed, cancel, .. } = session;
     let due = &tokens[*computed..][..n];
     let other = source.as_ref().map(|(_, n)| Other { memory: 1, slots: 0..*n });
-    let fill = |batch: &mut Batch| batch.push_tokens(due, *computed, limit, 0, other);
+    let fill = |batch: &mut Batch| {
+        batch.push_tokens(due, *computed, limit, 0, other);
+        batch.watch = watch;
+    };
     let keep_going = || !cancel.is_cancelled();
     let runner = model.runner();
     let done = match source {

@@ -88,6 +88,12 @@ impl Session {
         self.read_source(encoder, n_rows, |batch| batch.push_spectrogram(frames, n_rows))
     }
 
+    /// Heads of each layer's attention to the source.
+    pub(in crate::task) fn heads_on_source(&self) -> Vec<usize> {
+        let stack = &self.model.runner().network.stacks[self.stack];
+        stack.attentions().filter(|a| a.crosses()).map(|a| a.spec.n_heads).collect()
+    }
+
     /// The number of the stack that reads the source.
     fn encoder(&self, task: &'static str) -> Result<usize, Error> {
         let reader = &self.model.runner().network.stacks[self.stack];

@@ -12,7 +12,9 @@ use crate::task::session::Session;
 pub(super) struct Answer {
     /// Text and timestamps, without the token that ends it.
     pub(super) tokens: Vec<u32>,
-    /// Of each token, and of the one that ends it, if it was ended.
+    /// How many of them it was told to begin with.
+    n_given: usize,
+    /// Of each token that follows, and of the one that ends it, if it was ended.
     logprobs: Vec<f32>,
     /// Probability that nobody speaks.
     pub(super) no_speech: f32,
@@ -24,7 +26,8 @@ pub(super) struct Answer {
 impl Answer {
     /// Mean log-probability of its tokens.
     pub(super) fn logprob(&self) -> f32 {
-        self.logprobs.iter().sum::<f32>() / (self.tokens.len() + 1) as f32
+        let n = self.tokens.len() - self.n_given;
+        self.logprobs.iter().sum::<f32>() / (n + 1) as f32
     }
 
     /// Whether nobody speaks: the model says so, and it is not sure of what it wrote.
@@ -32,7 +35,8 @@ impl Answer {
         self.no_speech > options.most_no_speech && self.logprob() <= options.least_logprob
     }
 
-    fn looks_wrong(&self, options: &TranscribeOptions) -> bool {
+    /// Whether it repeats itself, or the model is not sure of it.
+    pub(super) fn looks_wrong(&self, options: &TranscribeOptions) -> bool {
         let wrong =
             self.repetition > options.most_repetition || self.logprob() < options.least_logprob;
         wrong && !self.is_silence(options)
@@ -45,6 +49,8 @@ pub(super) struct Prompt {
     pub(super) tokens: Vec<u32>,
     /// Where the token stands that begins it.
     pub(super) start: usize,
+    /// What is known already of the answer.
+    pub(super) given: Vec<u32>,
 }
 
 /// Writes answers; has the buffers that this takes.
@@ -60,17 +66,18 @@ impl Writer {
         Self { speech, logits: vec![0.0; n], probabilities: vec![0.0; n] }
     }
 
-    /// The answer at the first temperature that gives one that does not look wrong, or at the last.
+    /// The answer at the first of `n` temperatures that gives one that does not look wrong, or at the last.
     /// The session has heard the window. `None` if cancelled.
     pub(super) fn answer(
         &mut self,
         session: &mut Session,
         prompt: &Prompt,
         options: &TranscribeOptions,
+        n: usize,
         seed: u64,
     ) -> Result<Option<Answer>, Error> {
         let mut last = None;
-        for &temperature in &options.temperatures {
+        for &temperature in options.temperatures.iter().take(n) {
             let answer = self.at_temperature(session, prompt, temperature, seed)?;
             let Some(answer) = answer else { return Ok(None) };
             let wrong = answer.looks_wrong(options);
@@ -106,10 +113,12 @@ impl Writer {
             return Ok(None);
         }
         let no_speech = self.no_speech(session);
-        if !rest.is_empty() && !session.go_on(rest)? {
+        let rest = [rest, &prompt.given].concat();
+        if !rest.is_empty() && !session.go_on(&rest)? {
             return Ok(None);
         }
-        let (mut tokens, mut logprobs) = (Vec::new(), Vec::new());
+        let (mut tokens, mut logprobs) = (prompt.given.clone(), Vec::new());
+        let n_given = tokens.len();
         // Half of the context is for an answer, as half is for what was written before.
         let most = session.context_length() / 2;
         loop {
@@ -129,7 +138,7 @@ impl Writer {
                 break;
             }
             tokens.push(token);
-            if tokens.len() == most || session.position() == session.context_length() {
+            if tokens.len() >= most || session.position() == session.context_length() {
                 break;
             }
             if !session.go_on(&[token])? {
@@ -140,7 +149,7 @@ impl Writer {
             tokens.iter().copied().filter(|&token| token < self.speech.end).collect();
         let text = model.tokenizer().decode(&text, true);
         let repetition = repetition::of(text.trim());
-        Ok(Some(Answer { tokens, logprobs, no_speech, temperature, repetition }))
+        Ok(Some(Answer { tokens, n_given, logprobs, no_speech, temperature, repetition }))
     }
 
     /// Probability of silence after the token that begins an answer.

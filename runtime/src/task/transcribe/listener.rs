@@ -4,7 +4,9 @@ use kinglet_formats::kinglet::Speech;
 
 use super::decode::{Answer, Prompt, Writer};
 use super::segments::{Part, cut};
-use super::{Segment, TranscribeOptions};
+use super::times::token_times;
+use super::words::{Spelled, fit, shorten, spelled, with_punctuation};
+use super::{Segment, TranscribeOptions, Word};
 use crate::error::Error;
 use crate::media::audio::{HOP, LogMel, SAMPLE_RATE, normalize};
 use crate::model::Model;
@@ -25,8 +27,8 @@ const BLOCK: usize = SAMPLE_RATE / 50;
 #[derive(Clone, Copy)]
 pub(super) struct Sound<'a> {
     pub(super) samples: &'a [f32],
-    /// Largest logarithm of a power in all of it.
-    pub(super) loudest: f32,
+    /// Largest logarithm of a power in all of it; `None` takes that of each window.
+    pub(super) loudest: Option<f32>,
 }
 
 impl Sound<'_> {
@@ -109,62 +111,194 @@ impl Listener {
         sound: Sound<'_>,
         seek: usize,
     ) -> Result<Option<(Vec<Segment>, usize)>, Error> {
-        let (window, n_mels) = self.window;
-        let n_frames = (sound.n_frames() - seek).min(window);
+        let n_frames = (sound.n_frames() - seek).min(self.window.0);
         let heard = &sound.samples[seek * HOP..];
         if is_silent(&heard[..heard.len().min(n_frames * HOP)], self.options.silence) {
             return Ok(Some((Vec::new(), seek + n_frames)));
         }
-        let mut frames = vec![0.0; window * n_mels];
-        self.mel.logarithms(sound.samples, seek, &mut frames);
-        normalize(&mut frames, sound.loudest);
-        if !self.session.hear(&frames)? {
+        if !self.open(sound, seek)? {
             return Ok(None);
         }
-        if self.language.is_none() && !self.speech.languages.is_empty() {
-            self.language = self.writer.language(&mut self.session)?;
-            if self.language.is_none() {
-                return Ok(None);
-            }
-        }
-        let prompt = self.prompt();
         let seed = self.options.seed.wrapping_add(seek as u64);
-        let answer = self.writer.answer(&mut self.session, &prompt, &self.options, seed)?;
-        let Some(answer) = answer else { return Ok(None) };
+        let Some(answer) = self.answer(Vec::new(), seed, false)? else { return Ok(None) };
         if answer.is_silence(&self.options) {
             return Ok(Some((Vec::new(), seek + n_frames)));
         }
         let (parts, advance) = cut(&self.speech, &answer.tokens, n_frames);
-        let segments = parts.into_iter().filter_map(|part| self.segment(&answer, part, seek));
-        let segments: Vec<Segment> = segments.collect();
-        self.remember(&answer, &segments);
+        let Some(segments) = self.segments(&answer, parts, seek, n_frames)? else {
+            return Ok(None);
+        };
         Ok(Some((segments, seek + advance)))
+    }
+
+    /// Frames of a window.
+    pub(super) fn window(&self) -> usize {
+        self.window.0
+    }
+
+    /// The model's tokens.
+    pub(super) fn speech(&self) -> &Speech {
+        &self.speech
+    }
+
+    /// Whether sound is too soft to be heard.
+    pub(super) fn is_silent(&self, samples: &[f32]) -> bool {
+        is_silent(samples, self.options.silence)
+    }
+
+    /// Text of tokens, without timestamps.
+    pub(super) fn text(&self, tokens: &[u32]) -> String {
+        let text: Vec<u32> =
+            tokens.iter().copied().filter(|&token| token < self.speech.end).collect();
+        self.session.model().tokenizer().decode(&text, true)
+    }
+
+    /// Words of tokens of text.
+    pub(super) fn spelled(&self, tokens: &[u32]) -> Vec<Spelled> {
+        spelled(self.session.model().tokenizer(), tokens, self.language())
+    }
+
+    /// Reads the window that begins at frame `seek` of a sound, and tells the language if it is not known.
+    /// `false` if cancelled.
+    pub(super) fn open(&mut self, sound: Sound<'_>, seek: usize) -> Result<bool, Error> {
+        let (window, n_mels) = self.window;
+        let mut frames = vec![0.0; window * n_mels];
+        self.mel.logarithms(sound.samples, seek, &mut frames);
+        let most = || frames.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let loudest = sound.loudest.unwrap_or_else(most);
+        normalize(&mut frames, loudest);
+        if !self.session.hear(&frames)? {
+            return Ok(false);
+        }
+        if self.language.is_none() && !self.speech.languages.is_empty() {
+            self.language = self.writer.language(&mut self.session)?;
+            return Ok(self.language.is_some());
+        }
+        Ok(true)
+    }
+
+    /// What the model writes of the window, of which `given` is known; at the first temperature alone if it
+    /// is in a `hurry`. `None` if cancelled.
+    pub(super) fn answer(
+        &mut self,
+        given: Vec<u32>,
+        seed: u64,
+        hurry: bool,
+    ) -> Result<Option<Answer>, Error> {
+        let prompt = self.prompt(given);
+        let n = if hurry { 1 } else { self.options.temperatures.len() };
+        self.writer.answer(&mut self.session, &prompt, &self.options, n, seed)
+    }
+
+    /// Whether nobody speaks in an answer.
+    pub(super) fn is_silence(&self, answer: &Answer) -> bool {
+        answer.is_silence(&self.options)
+    }
+
+    /// Whether an answer should not be trusted.
+    pub(super) fn looks_wrong(&self, answer: &Answer) -> bool {
+        answer.looks_wrong(&self.options)
+    }
+
+    /// The segments of an answer's parts, which guide the next answer; the window has `n_frames` frames from
+    /// number `seek` on. `None` if cancelled.
+    pub(super) fn segments(
+        &mut self,
+        answer: &Answer,
+        parts: Vec<Part>,
+        seek: usize,
+        n_frames: usize,
+    ) -> Result<Option<Vec<Segment>>, Error> {
+        let segments = parts.into_iter().filter_map(|part| self.segment(answer, part, seek));
+        let mut segments: Vec<Segment> = segments.collect();
+        if self.options.words && !self.time(&mut segments, seek, n_frames)? {
+            return Ok(None);
+        }
+        self.remember(answer, &segments);
+        Ok(Some(segments))
+    }
+
+    /// When the words of `text` are spoken in one window.
+    pub(super) fn align(&mut self, samples: &[f32], text: &str) -> Result<Vec<Word>, Error> {
+        let sound = Sound { samples, loudest: None };
+        let n_frames = sound.n_frames();
+        if n_frames > self.window.0 {
+            let (wanted, context_length) = (n_frames, self.window.0);
+            return Err(Error::ContextFull { used: 0, wanted, context_length });
+        }
+        let tokens = self.session.model().tokenizer().encode(&format!(" {}", text.trim()), PLAIN);
+        if tokens.is_empty() || !self.open(sound, 0)? {
+            return Ok(Vec::new());
+        }
+        let (begin, spelled) = (self.begin(), self.spelled(&tokens));
+        let Self { session, speech, .. } = self;
+        let times = token_times(session, speech, &begin, &tokens, n_frames / 2)?;
+        let words = times.map_or(Vec::new(), |times| times.words(spelled, 0.0));
+        Ok(with_punctuation(words))
+    }
+
+    /// Finds the words of a window's segments. `false` if cancelled.
+    fn time(
+        &mut self,
+        segments: &mut [Segment],
+        seek: usize,
+        n_frames: usize,
+    ) -> Result<bool, Error> {
+        let end = self.speech.end;
+        let (mut tokens, mut spelled, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+        for segment in &*segments {
+            let text = segment.tokens.iter().copied().filter(|&token| token < end);
+            let text: Vec<u32> = text.collect();
+            let words = self.spelled(&text);
+            counts.push(words.len());
+            spelled.extend(words.into_iter().map(|word| word.later(tokens.len())));
+            tokens.extend(text);
+        }
+        if tokens.is_empty() {
+            return Ok(true);
+        }
+        let begin = self.begin();
+        let Self { session, speech, .. } = self;
+        let Some(times) = token_times(session, speech, &begin, &tokens, n_frames / 2)? else {
+            return Ok(false);
+        };
+        let mut words = times.words(spelled, seek as f64 * FRAME);
+        let usual = shorten(&mut words);
+        let mut words = words.into_iter();
+        for (segment, n) in segments.iter_mut().zip(counts) {
+            segment.words = with_punctuation(words.by_ref().take(n).collect());
+            fit(segment, usual);
+        }
+        Ok(true)
+    }
+
+    /// The tokens that begin an answer.
+    fn begin(&self) -> Vec<u32> {
+        let speech = &self.speech;
+        let task = if self.options.translate { speech.translate } else { speech.transcribe };
+        let language = self.language.map(|i| speech.languages[i].token);
+        [Some(speech.start), language, task].into_iter().flatten().collect()
     }
 
     /// What asks for an answer: as much of what was written before as half the context takes, and what
     /// begins one.
-    fn prompt(&self) -> Prompt {
+    fn prompt(&self, given: Vec<u32>) -> Prompt {
         let speech = &self.speech;
         let mut tokens = Vec::new();
         if let Some(previous) = speech.previous.filter(|_| !self.history.is_empty()) {
-            let most = (self.session.context_length() / 2).saturating_sub(1);
+            let most = (self.session.context_length() / 2).saturating_sub(1 + given.len());
             tokens.push(previous);
             tokens.extend(&self.history[self.history.len().saturating_sub(most)..]);
         }
         let start = tokens.len();
-        tokens.push(speech.start);
-        tokens.extend(self.language.map(|i| speech.languages[i].token));
-        let task = if self.options.translate { speech.translate } else { speech.transcribe };
-        tokens.extend(task);
-        Prompt { tokens, start }
+        tokens.extend(self.begin());
+        Prompt { tokens, start, given }
     }
 
     /// A segment, unless nothing is said in it.
     fn segment(&self, answer: &Answer, part: Part, seek: usize) -> Option<Segment> {
         let tokens = &answer.tokens[part.tokens];
-        let text: Vec<u32> =
-            tokens.iter().copied().filter(|&token| token < self.speech.end).collect();
-        let text = self.session.model().tokenizer().decode(&text, true);
+        let text = self.text(tokens);
         if text.trim().is_empty() || part.start == part.end {
             return None;
         }
@@ -174,6 +308,7 @@ impl Listener {
             end: offset + part.end,
             text,
             tokens: tokens.to_vec(),
+            words: Vec::new(),
             logprob: answer.logprob(),
             no_speech: answer.no_speech,
             temperature: answer.temperature,

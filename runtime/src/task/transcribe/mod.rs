@@ -1,16 +1,23 @@
 //! Speech to text, as Whisper's authors decode it (arXiv:2212.04356): windows of 30 seconds, one after
 //! another, each from where the one before could be cut.
 
+mod align;
 mod decode;
 mod listener;
+mod live;
 mod options;
 mod repetition;
 mod rules;
 mod segments;
+mod times;
+mod words;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
+pub use live::{Heard, Transcriber};
 pub use options::{Segment, TranscribeOptions, Transcript};
+pub use words::Word;
 
 use self::listener::{Listener, Sound};
 use super::session::CancelToken;
@@ -33,26 +40,46 @@ impl Model {
         Ok(transcription.transcript(segments))
     }
 
-    /// The same, segment by segment, as they are written.
+    /// The same, segment by segment, as they are written. The sound may be lent or given away.
     ///
     /// # Errors
     /// If the model does not write down speech, an option is out of range, there is no sound, a sample
     /// is no finite number, or memory runs out.
     pub fn transcription<'a>(
         &self,
-        samples: &'a [f32],
+        samples: impl Into<Cow<'a, [f32]>>,
         options: &TranscribeOptions,
     ) -> Result<Transcription<'a>, Error> {
-        if samples.is_empty() {
-            return Err(Error::Empty { what: "the sound" });
-        }
-        if let Some(at) = samples.iter().position(|sample| !sample.is_finite()) {
-            return Err(Error::NotANumber { what: "the sound", at });
-        }
+        let samples = samples.into();
+        check(&samples)?;
         let mut listener = Listener::new(self, options)?;
-        let loudest = listener.loudest(samples);
-        let sound = Sound { samples, loudest };
-        Ok(Transcription { listener, sound, seek: 0, ready: VecDeque::new() })
+        let loudest = listener.loudest(&samples);
+        Ok(Transcription { listener, samples, loudest, seek: 0, ready: VecDeque::new() })
+    }
+
+    /// When the words of a known `text` are spoken in `samples`, which are no longer than a window of 30
+    /// seconds: of the options, the language and whether the text is a translation count.
+    ///
+    /// # Errors
+    /// As [`Model::transcription`], or if text or sound are longer than the model takes.
+    pub fn align(
+        &self,
+        samples: &[f32],
+        text: &str,
+        options: &TranscribeOptions,
+    ) -> Result<Vec<Word>, Error> {
+        check(samples)?;
+        Listener::new(self, options)?.align(samples, text)
+    }
+}
+
+fn check(samples: &[f32]) -> Result<(), Error> {
+    if samples.is_empty() {
+        return Err(Error::Empty { what: "the sound" });
+    }
+    match samples.iter().position(|sample| !sample.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::NotANumber { what: "the sound", at }),
     }
 }
 
@@ -61,7 +88,9 @@ impl Model {
 /// It ends early when it is cancelled.
 pub struct Transcription<'a> {
     listener: Listener,
-    sound: Sound<'a>,
+    samples: Cow<'a, [f32]>,
+    /// Largest logarithm of a power in all of it.
+    loudest: f32,
     /// Frame at which the next window begins.
     seek: usize,
     ready: VecDeque<Segment>,
@@ -82,14 +111,23 @@ impl Transcription<'_> {
 
     /// Seconds of sound that have been heard.
     pub fn heard(&self) -> f64 {
-        let seek = self.seek.min(self.sound.n_frames());
-        let samples = (seek * HOP).min(self.sound.samples.len());
+        let seek = self.seek.min(self.sound().n_frames());
+        let samples = (seek * HOP).min(self.samples.len());
         samples as f64 / SAMPLE_RATE as f64
+    }
+
+    /// Seconds of all of it.
+    pub fn seconds(&self) -> f64 {
+        self.samples.len() as f64 / SAMPLE_RATE as f64
     }
 
     /// Stops the work from another thread.
     pub fn cancel_token(&self) -> CancelToken {
         self.listener.cancel_token()
+    }
+
+    fn sound(&self) -> Sound<'_> {
+        Sound { samples: &self.samples, loudest: Some(self.loudest) }
     }
 
     /// Segments as one transcript.
@@ -111,10 +149,11 @@ impl Iterator for Transcription<'_> {
             if let Some(segment) = self.ready.pop_front() {
                 return Some(Ok(segment));
             }
-            if self.seek >= self.sound.n_frames() {
+            if self.seek >= self.sound().n_frames() {
                 return None;
             }
-            match self.listener.hear(self.sound, self.seek) {
+            let sound = Sound { samples: &self.samples, loudest: Some(self.loudest) };
+            match self.listener.hear(sound, self.seek) {
                 Ok(Some((segments, next))) => {
                     self.ready.extend(segments);
                     self.seek = next;

@@ -1,5 +1,6 @@
 //! How speech is written down, and what comes of it.
 
+use super::Word;
 use crate::error::Error;
 
 /// How speech is written down.
@@ -11,6 +12,8 @@ pub struct TranscribeOptions {
     pub language: Option<String>,
     /// Write it down in English, whatever is spoken.
     pub translate: bool,
+    /// Tell when each word was spoken; it takes a few hundredths of the time more.
+    pub words: bool,
     /// What was said or written before: names and spellings to be followed.
     pub prompt: Option<String>,
     /// Let what was written before guide what is written next.
@@ -37,6 +40,7 @@ impl Default for TranscribeOptions {
         Self {
             language: None,
             translate: false,
+            words: false,
             prompt: None,
             condition_on_previous: true,
             temperatures: vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
@@ -59,6 +63,12 @@ impl TranscribeOptions {
     /// Sets whether everything is written in English.
     pub fn translate(mut self, yes: bool) -> Self {
         self.translate = yes;
+        self
+    }
+
+    /// Sets whether the times of words are told.
+    pub fn words(mut self, yes: bool) -> Self {
+        self.words = yes;
         self
     }
 
@@ -115,6 +125,19 @@ pub struct Transcript {
     pub segments: Vec<Segment>,
 }
 
+impl Segment {
+    /// The same some seconds later.
+    pub(super) fn later(mut self, seconds: f64) -> Self {
+        self.start += seconds;
+        self.end += seconds;
+        for word in &mut self.words {
+            word.start += seconds;
+            word.end += seconds;
+        }
+        self
+    }
+}
+
 /// A sentence or a part of one.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -127,6 +150,8 @@ pub struct Segment {
     pub text: String,
     /// Its tokens, timestamps included.
     pub tokens: Vec<u32>,
+    /// Its words with their times, if they were asked for.
+    pub words: Vec<Word>,
     /// Mean log-probability of the answer that it is a part of.
     pub logprob: f32,
     /// How probable it is that nobody speaks.
