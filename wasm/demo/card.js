@@ -13,10 +13,13 @@ export class ModelCard {
   #works = 0;
   /** Of the hub, as it was asked for last. */
   #name = '';
+  /** The page's own model that was asked for last. */
+  #url;
 
   constructor(root, about) {
     this.#root = root;
     this.#about = about;
+    this.#url = about.url;
     this.#offer();
   }
 
@@ -34,7 +37,7 @@ export class ModelCard {
     if (source === null) return;
     const key = this.#about.url ? new URL(source, document.baseURI).href : `hf:${source}`;
     if (works !== this.#works) return; // the visitor was faster
-    if (kept.some((model) => model.url === key && model.complete)) this.#fetch(source);
+    if (kept.some((model) => model.url === key && model.complete)) this.fetch(source);
   }
 
   /** Loads a model with progress; returns nothing if that fails, and says why. */
@@ -87,7 +90,9 @@ export class ModelCard {
     }
   }
 
-  async #fetch(source) {
+  /** Loads a model and hands it over. */
+  async fetch(source) {
+    if (this.#about.url) this.#url = source;
     const model = await this.load(source);
     if (!model) return;
     if (!this.#about.url) remember(source);
@@ -104,8 +109,9 @@ export class ModelCard {
 
   /** The page's own model, or any of the hub by its name. */
   #choices(failure) {
-    const { url, size, examples } = this.#about;
-    if (url) return [action(failure ? 'Try again' : `Load the model (${size})`, () => this.#fetch(url))];
+    const { size, examples } = this.#about;
+    const url = this.#url;
+    if (url) return [action(failure ? 'Try again' : `Load the model (${size})`, () => this.fetch(url))];
     const form = element('form', '', 'row');
     const name = element('input');
     name.setAttribute('aria-label', 'Name of a model');
@@ -117,7 +123,7 @@ export class ModelCard {
     form.onsubmit = (event) => {
       event.preventDefault();
       this.#name = name.value.trim().replace(/^hf:/i, '');
-      this.#fetch(this.#name);
+      this.fetch(this.#name);
     };
     const chips = element('div', '', 'chips');
     chips.setAttribute('role', 'group');

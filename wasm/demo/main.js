@@ -3,18 +3,32 @@
 import { ChatPanel } from './chat.js';
 import { ModelCard } from './card.js';
 import { chosenFiles, droppedFiles } from './dropped.js';
+import { ListenPanel } from './listen.js';
 import { ReadPanel, reads } from './read.js';
 import { SearchPanel } from './search.js';
+import { TranslatePanel } from './translate.js';
 
 const $ = (id) => document.getElementById(id);
 
 /** Says something to screen readers alone. */
 const announce = (text) => ($('spoken').textContent = text);
 
+/** Directions in which the page's own models translate. */
+const PAIRS = [
+  { from: 'en', to: 'pt', url: 'models/firefox-en-pt.kinglet' },
+  { from: 'pt', to: 'en', url: 'models/firefox-pt-en.kinglet' },
+];
+
 const panels = {
   chat: new ChatPanel({ onFacts: (facts) => showFacts('chat', facts), announce }),
   search: new SearchPanel({ onFacts: (facts) => showFacts('search', facts) }),
   read: new ReadPanel({ onFacts: (facts) => showFacts('read', facts) }),
+  translate: new TranslatePanel({
+    onFacts: (facts) => showFacts('translate', facts),
+    pairs: PAIRS,
+    fetch: ({ url }) => cards.translate.fetch(url),
+  }),
+  listen: new ListenPanel({ onFacts: (facts) => showFacts('listen', facts), announce }),
 };
 const tabs = Object.keys(panels).map((room) => $(`${room}-tab`));
 const cards = {
@@ -41,6 +55,20 @@ const cards = {
       ['Answer questions', 'distilbert/distilbert-base-cased-distilled-squad'],
     ],
     onModel: (model, name) => adopt('read', model, name),
+  }),
+  translate: new ModelCard($('translate-card'), {
+    title: 'Translate as you type',
+    about: 'A model of Firefox Translations turns English into Portuguese, and its twin Portuguese into English. What you write stays here.',
+    url: PAIRS[0].url,
+    size: '18 MB',
+    onModel: (model) => adopt('translate', model, 'Firefox Translations'),
+  }),
+  listen: new ModelCard($('listen-card'), {
+    title: 'Write down what is said',
+    about: 'Whisper tiny.en by OpenAI hears English, from the microphone or a file, and writes captions with times. For other languages, drop a model that knows them.',
+    url: 'models/whisper-tiny.en.kinglet',
+    size: '42 MB',
+    onModel: (model) => adopt('listen', model, 'Whisper tiny.en'),
   }),
 };
 
@@ -103,7 +131,13 @@ async function open(given) {
 
 /** The room that is shown if the model is for it, or the first that it is for. */
 function roomFor({ tasks }, shown) {
-  const fits = { chat: tasks.includes('generate'), read: reads(tasks), search: tasks.includes('embed') };
+  const fits = {
+    chat: tasks.includes('generate'),
+    read: reads(tasks),
+    translate: tasks.includes('translate'),
+    listen: tasks.includes('transcribe'),
+    search: tasks.includes('embed'),
+  };
   return fits[shown] ? shown : Object.keys(fits).find((room) => fits[room]) ?? 'search';
 }
 

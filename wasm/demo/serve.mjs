@@ -24,6 +24,9 @@ const TYPES = {
 const MODELS = {
   'smollm2-135m.kinglet': 'smollm2-135m-int8-',
   'all-minilm-l6-v2.kinglet': 'all-minilm-l6-v2-int8-',
+  'firefox-en-pt.kinglet': 'firefox-en-pt-int8-',
+  'firefox-pt-en.kinglet': 'firefox-pt-en-int8-',
+  'whisper-tiny.en.kinglet': 'whisper-tiny.en-int8-',
 };
 
 /** The folder where the `kinglet` command keeps converted models. */

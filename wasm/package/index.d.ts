@@ -32,6 +32,8 @@ export type ErrorCode =
   | 'template'
   /** The model's results are not finite numbers. */
   | 'not-finite'
+  /** The file is no sound that the browser can decode. */
+  | 'not-audio'
   /** An option is unknown or out of its range. */
   | 'invalid-option'
   /** The model or chat has been disposed of. */
@@ -175,7 +177,9 @@ export interface ModelInfo {
   prompts: { name: string; text: string }[];
   /** The prompt that does if `embed` names none. */
   defaultPrompt?: string;
-  /** Whether it writes text: `generate` is one of its tasks. */
+  /** Codes of the languages that it reads or hears, and of those that it translates to (none where it cannot); only where the model knows. */
+  languages?: { from: string[]; to: string[] };
+  /** Whether it continues texts: `generate` is one of its tasks. */
   generative: boolean;
   /** Whether `chat` works. */
   chatTemplate: boolean;
@@ -207,7 +211,9 @@ export interface ModelInfo {
 }
 
 /** Names of the calls of a model. */
-export type Task = 'generate' | 'embed' | 'classify' | 'rerank' | 'tag' | 'fillMask' | 'answer';
+export type Task =
+  | 'generate' | 'embed' | 'classify' | 'rerank' | 'tag' | 'fillMask' | 'answer'
+  | 'translate' | 'textToText' | 'transcribe';
 
 interface TaskOptions {
   /** Stops between two batches of texts; the promise is rejected at once with the signal's reason. */
@@ -316,6 +322,112 @@ export interface Ranked {
   truncated: boolean;
 }
 
+interface AnsweringOptions extends TaskOptions {
+  /** Answers that are followed side by side; 1 takes the likeliest word each time; the default is the model's. */
+  beams?: number;
+  /** Called after each batch of texts. */
+  onProgress?: (texts: { done: number; total: number }) => void;
+}
+
+export interface TranslateOptions extends AnsweringOptions {
+  /** Code of the texts' language, one of `info().languages.from`; may be left out where there is one, or none. */
+  from?: string;
+  /** Code of the language to translate to, one of `info().languages.to`; may be left out where there is one. */
+  to?: string;
+}
+
+export interface Translation {
+  /** With the white space, list marks and lines without letters of the source. */
+  text: string;
+  /** Mean over its sentences of the log-probability for each token. */
+  score: number;
+}
+
+export interface TextToTextOptions extends AnsweringOptions {
+  /** Most tokens of an answer. */
+  maxTokens?: number;
+}
+
+export interface TextToTextAnswer {
+  text: string;
+  /** Its log-probability, divided by its length. */
+  score: number;
+  /** Tokens of the text that was read, those that the model expects around it included. */
+  tokens: number;
+  /** Whether only the text's beginning was read. */
+  truncated: boolean;
+}
+
+export interface TranscribeOptions extends TaskOptions {
+  /** Code of the language that is spoken, one of `info().languages.from`; `auto`, the default, tells it by the first 30 seconds. */
+  language?: string;
+  /** `translate` writes English, whatever is spoken. */
+  task?: 'transcribe' | 'translate';
+  /** `word` tells when each word is spoken, besides. */
+  timestamps?: 'segment' | 'word';
+  /** Called with each segment as soon as it is written. */
+  onSegment?: (segment: Segment) => void;
+  /** Seconds of sound that have been heard, at the start, after each segment and at the end. */
+  onProgress?: (seconds: { done: number; total: number }) => void;
+}
+
+/** A sentence or a part of one. */
+export interface Segment {
+  /** In seconds. */
+  start: number;
+  end: number;
+  /** With the blank before it, if there is one. */
+  text: string;
+  /** With `timestamps: 'word'`. */
+  words?: Word[];
+  /** Mean log-probability of the tokens that were written at a time. */
+  logprob: number;
+  /** How probable it is that nobody speaks. */
+  noSpeech: number;
+}
+
+export interface Word {
+  /** In seconds. */
+  start: number;
+  end: number;
+  /** With its punctuation, and with the blank before it, if there is one. */
+  word: string;
+  /** Mean probability of its tokens. */
+  probability: number;
+}
+
+export interface ListenOptions extends Pick<TranscribeOptions, 'language' | 'task' | 'timestamps'> {
+  /** Called whenever more has been heard. */
+  onHeard?: (heard: Heard) => void;
+}
+
+/** What is known of speech that is going on. */
+export interface Heard {
+  /** Segments that are over since the last time. */
+  segments: Segment[];
+  /** Words after those segments that stay as they are. */
+  stable: string;
+  /** Words after them that may change. */
+  tentative: string;
+}
+
+/** Speech that is written down while it is spoken. */
+export interface Listening {
+  /** Takes more sound, mono, 16,000 samples a second. It is heard when a second is new and the engine is free. What goes wrong is told by `finish`. */
+  push(samples: Float32Array): void;
+  /** Writes down what is left: all that was said. */
+  finish(): Promise<Transcript>;
+  /** Stops listening; what is not written down is forgotten. */
+  dispose(): Promise<void>;
+}
+
+export interface Transcript {
+  text: string;
+  /** Code of the language that was heard; `null` if nothing was, or the model knows one alone. */
+  language: string | null;
+  segments: Segment[];
+}
+
 export interface Model {
   generate(prompt: string, options?: GenerateOptions): Generation;
   /** `context` is the most tokens the conversation may have; the default, and the most, is what the model was loaded for. */
@@ -335,6 +447,19 @@ export interface Model {
   answer(question: string, context: string, options?: AnswerOptions): Promise<TextAnswer[]>;
   /** Documents, the best first. */
   rerank(query: string, docs: Iterable<string>, options?: RerankOptions): Promise<Ranked[]>;
+  /** The text in another language, sentence by sentence. */
+  translate(text: string, options?: TranslateOptions): Promise<Translation>;
+  translate(texts: Iterable<string>, options?: TranslateOptions): Promise<Translation[]>;
+  /** What a model that reads a text answers to it; what it shall do stands in the text where it was trained so: `summarize: …`. */
+  textToText(text: string, options?: TextToTextOptions): Promise<TextToTextAnswer>;
+  textToText(texts: Iterable<string>, options?: TextToTextOptions): Promise<TextToTextAnswer[]>;
+  /**
+   * What is said. Files and `AudioBuffer`s have any rate and number of channels, and are decoded by the browser; samples, and in
+   * Node there are no others, are mono and 16,000 a second.
+   */
+  transcribe(sound: Blob | AudioBuffer | Float32Array, options?: TranscribeOptions): Promise<Transcript>;
+  /** Writes down speech while it is spoken: words stay once two hearings agree on them. */
+  listen(options?: ListenOptions): Listening;
   info(): Promise<ModelInfo>;
   /** Ends the worker and frees its memory; whatever waits is rejected with `disposed`. */
   dispose(): Promise<void>;

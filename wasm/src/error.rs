@@ -30,6 +30,9 @@ fn code(error: &Error) -> &'static str {
         | Error::Empty { .. }
         | Error::InvalidOption { .. }
         | Error::UnknownPrompt { .. }
+        | Error::UnknownLanguage { .. }
+        | Error::LanguageMissing { .. }
+        | Error::NotANumber { .. }
         | Error::NoMask { .. } => "invalid-option",
         Error::Template { .. } => "template",
         Error::OutOfMemory { .. } => "out-of-memory",

@@ -18,6 +18,10 @@
 //!   .fillMask(text: string, options?: FillMaskOptions): Fill[][]
 //!   .answer(question: string, context: string, options?: AnswerOptions): TextAnswer[]
 //!   .rerank(query: string, documents: string[]): Ranked[]
+//!   .translate(texts: string[], options?: TranslateOptions): Translation[]
+//!   .textToText(texts: string[], options?: TextToTextOptions): TextToText[]
+//!   .transcribe(samples: Float32Array, options?: TranscribeOptions): Transcription
+//!                                                mono, 16,000 samples a second
 //! Chat
 //!   .say(text: string, options?: GenerateOptions): Generation
 //!   .setSystem(text: string), .push(role: string, content: string), .reset()
@@ -27,6 +31,14 @@
 //!   .next(): string | undefined                  a piece, perhaps empty; undefined at the end
 //!   .finishReason: "eos" | "stop" | "max-tokens" | "context-full" | "cancelled" | undefined
 //!   .promptTokens, .generatedTokens: number
+//!   .transcriber(options?: TranscribeOptions): Transcriber
+//! Transcription
+//!   .next(): Segment | undefined                 hears up to 30 seconds; undefined at the end
+//!   .language: string | undefined, .heard, .seconds: number
+//! Transcriber
+//!   .push(samples: Float32Array): Heard          hears all that is due if a second is new
+//!   .finish(): Heard
+//!   .language: string | undefined
 //! kernelSet(): string
 //! initThreadPool(n: number): Promise<void>       in modules with threads, before `finish(n + 1)`
 //! ```
@@ -44,12 +56,15 @@ mod model;
 mod object;
 mod options;
 mod place;
+mod speech;
 mod tasks;
+mod texts;
 
 pub use chat::Chat;
 pub use download::Download;
 pub use generation::Generation;
 pub use model::Model;
+pub use speech::{Transcriber, Transcription};
 
 use wasm_bindgen::prelude::wasm_bindgen;
 #[cfg(feature = "threads")]

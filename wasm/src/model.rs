@@ -9,7 +9,7 @@ use kinglet_formats::kinglet::Prompt;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
 use crate::options::{self, JsOptions};
-use crate::{Chat, Generation, error, object, tasks};
+use crate::{Chat, Generation, error, object, tasks, texts};
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
@@ -27,6 +27,8 @@ export interface ModelInfo {
   prompts: { name: string; text: string }[];
   /** The prompt that does if none is named. */
   defaultPrompt?: string;
+  /** Codes of what it reads or hears, and of what it translates to; only where it knows. */
+  languages?: { from: string[]; to: string[] };
   generative: boolean;
   chatTemplate: boolean;
   layers: number;
@@ -103,7 +105,10 @@ impl Model {
         if let Some(name) = embedding.and_then(|e| e.default_prompt.as_deref()) {
             set("defaultPrompt", name.into());
         }
-        set("generative", model.is_generative().into());
+        if let Some(languages) = texts::languages(model) {
+            set("languages", languages.into());
+        }
+        set("generative", model.tasks().contains(&Task::Generate).into());
         set("chatTemplate", model.has_chat_template().into());
         set("layers", count(spec.stacks.iter().map(|stack| stack.layers.len()).sum()));
         set("hiddenSize", count(spec.stacks.first().map_or(0, |stack| stack.hidden_size)));

@@ -82,7 +82,12 @@ const FILLS: usize = 5;
 
 /// The names of the calls that `model` is for, in the order of its heads; a task may have none here.
 pub(crate) fn calls(model: &kinglet::Model) -> Vec<&'static str> {
-    model.tasks().into_iter().filter_map(call).collect()
+    let mut calls: Vec<&str> = model.tasks().into_iter().filter_map(call).collect();
+    // What answers a whole text can also be watched as it does.
+    if model.meta().text_to_text.is_some() && calls.contains(&"generate") {
+        calls.push("textToText");
+    }
+    calls
 }
 
 fn call(task: Task) -> Option<&'static str> {
@@ -94,6 +99,8 @@ fn call(task: Task) -> Option<&'static str> {
         Task::Tag => "tag",
         Task::FillMask => "fillMask",
         Task::Answer => "answer",
+        Task::Translate => "translate",
+        Task::Transcribe => "transcribe",
         _ => return None,
     })
 }
@@ -101,12 +108,16 @@ fn call(task: Task) -> Option<&'static str> {
 impl Model {
     /// An error that names the calls that fit, unless `task`'s does.
     pub(crate) fn check(&self, task: Task) -> Result<(), Error> {
+        call(task).map_or(Ok(()), |name| self.check_call(name))
+    }
+
+    /// The same for a call by its name.
+    pub(crate) fn check_call(&self, name: &str) -> Result<(), Error> {
         let fitting = calls(self.runtime());
         // Of a model without any, the runtime tells why.
-        let Some(name) = call(task).filter(|name| !fitting.is_empty() && !fitting.contains(name))
-        else {
+        if fitting.is_empty() || fitting.contains(&name) {
             return Ok(());
-        };
+        }
         let message = format!("`{name}` is not for this model: call `{}`", fitting.join("` or `"));
         Err(error::new("unsupported", &message))
     }
@@ -264,7 +275,10 @@ fn classification(Classification { scores, length, .. }: Classification, top: us
 }
 
 /// Tells of a text how long it is and whether it was cut.
-fn with_length(object: Object, TextLength { tokens, truncated, .. }: TextLength) -> Object {
+pub(crate) fn with_length(
+    object: Object,
+    TextLength { tokens, truncated, .. }: TextLength,
+) -> Object {
     object::set(&object, "tokens", object::count(tokens));
     object::set(&object, "truncated", truncated);
     object

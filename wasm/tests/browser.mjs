@@ -12,12 +12,12 @@ const FLAGS = [
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
 ];
 
-/** Opens a browser whose storage is on disk; `close` removes it. */
-export async function openBrowser(options = {}) {
+/** Opens a browser whose storage is on disk, with more `flags`; `close` removes it. */
+export async function openBrowser({ flags = [], ...options } = {}) {
   const profile = await mkdtemp(join(tmpdir(), 'kinglet-browser-'));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: FLAGS,
+    args: [...FLAGS, ...flags],
     headless: true,
     ...options,
   });

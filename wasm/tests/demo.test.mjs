@@ -1,7 +1,7 @@
 // The demo page as a visitor uses it. With SCREENSHOTS=FOLDER it leaves pictures there.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { after, before, test } from 'node:test';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { openBrowser } from './browser.mjs';
 import { continuation, embeddings, gguf, quantized, results } from './native.mjs';
 import { startServer } from './server.mjs';
-import { convertTiny } from './tiny.mjs';
+import { convertTiny, sound, wav } from './tiny.mjs';
 
 let server, browser, page, folder, tiny;
 const foreign = [];
@@ -17,9 +17,15 @@ before(async () => {
   continuation('warm', 1); // fills the cache
   embeddings(['warm']);
   folder = await mkdtemp(join(tmpdir(), 'kinglet-demo-'));
-  tiny = await convertTiny(folder, ['bert-tokens', 'bert-sequences', 'bert-answers', 'bert-masks', 'bert-rerank']);
+  tiny = await convertTiny(folder, ['bert-tokens', 'bert-sequences', 'bert-answers', 'bert-masks', 'bert-rerank', 'languages', 'whisper']);
+  await writeFile(join(folder, 'sound.wav'), wav(sound()));
   server = await startServer();
-  browser = await openBrowser({ viewport: { width: 900, height: 760 }, colorScheme: 'light' });
+  browser = await openBrowser({
+    viewport: { width: 900, height: 760 },
+    colorScheme: 'light',
+    permissions: ['microphone', 'clipboard-write'],
+    flags: ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream', `--use-file-for-fake-audio-capture=${join(folder, 'sound.wav')}`],
+  });
   page = await browser.context.newPage();
   page.on('pageerror', (error) => foreign.push(String(error)));
   browser.context.on('request', (request) => {
@@ -173,6 +179,67 @@ test('models of other tasks are read with as they are dropped', async () => {
   await page.goto(server.origin);
 });
 
+test('texts are translated as they are typed, in both directions', async () => {
+  await page.locator('#own').setInputFiles(tiny.languages);
+  const source = page.getByRole('textbox', { name: 'Text to translate' });
+  await source.fill('the wren is small\n\nthe king');
+  const native = (from, to, text) =>
+    results('translate', tiny.languages, '-q', '--from', from, '--to', to, '--', text).translations[0].text;
+  const [from, to] = [page.getByLabel('From'), page.getByRole('combobox', { name: 'To', exact: true })];
+  await from.selectOption('en');
+  await to.selectOption('pt');
+  const target = page.getByRole('region', { name: 'Translation' });
+  const shows = (text) => page.waitForFunction(
+    (text) => document.querySelector('#target').textContent === text && !document.querySelector('#target[aria-busy]'), text);
+  await shows(native('en', 'pt', 'the wren is small\n\nthe king'));
+  await picture('translate-tiny-light');
+  // A line that changes is translated anew, and what was slower before it does not come back.
+  for (const text of ['the model of data', 'a wren', 'the small king and the wren']) await source.fill(text);
+  const translated = native('en', 'pt', 'the small king and the wren');
+  await shows(translated);
+  await page.getByRole('button', { name: 'Swap the languages' }).click();
+  assert.equal(await from.inputValue(), 'pt');
+  assert.equal(await source.inputValue(), translated);
+  await shows(native('pt', 'en', translated));
+  await page.getByRole('button', { name: 'Copy' }).click();
+  await page.locator('#translated', { hasText: /Copied|Selected/ }).waitFor();
+  await source.fill('');
+  await shows('');
+  assert.match(await page.locator('#facts').textContent(), /translation:?\d+ ms/);
+});
+
+test('speech is written down, from a file and the microphone', async () => {
+  await page.locator('#own').setInputFiles(tiny.whisper);
+  await page.getByRole('button', { name: 'Listen' }).waitFor();
+  const file = join(folder, 'sound.wav');
+  const native = results('transcribe', tiny.whisper, '-q', '-l', 'en', file);
+  await page.getByLabel('Language that is spoken').selectOption('en');
+  await page.locator('#sound').setInputFiles(file);
+  await page.locator('#noticed', { hasText: /0:03 heard in/ }).waitFor();
+  const captions = page.locator('#captions li');
+  assert.equal(await captions.count(), native.segments.length);
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download as SRT' }).click()]);
+  assert.equal(download.suggestedFilename(), 'sound.srt');
+  const srt = await readFile(await download.path(), 'utf8');
+  const { start, end, text } = native.segments[0];
+  const time = (seconds) => `00:00:${seconds.toFixed(3).padStart(6, '0')}`.replace('.', ',');
+  assert.ok(srt.startsWith(`1\n${time(start)} --> ${time(end)}\n${text.trim()}\n`), srt);
+  assert.match(await page.locator('#facts').textContent(), /speed:?[\d.]+x real time/);
+
+  await page.getByRole('button', { name: 'Listen' }).click();
+  await page.locator('#noticed', { hasText: /Listening, 0:0[3-9]/ }).waitFor();
+  await page.waitForFunction(() => document.querySelector('#captions').textContent.length > 0);
+  await picture('listen-tiny-light');
+  await page.locator('#microphone').click();
+  await page.locator('#noticed', { hasText: /heard|Nothing was said/ }).waitFor();
+  await page.getByRole('button', { name: 'Listen' }).waitFor();
+
+  // A file that follows at once is the only one that is shown.
+  await page.locator('#sound').setInputFiles({ name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.from('hello') });
+  await page.locator('#noticed', { hasText: 'notes.txt is no sound' }).waitFor();
+  await page.goto(server.origin);
+});
+
 test('files that are no model say what is missing', async () => {
   const buffer = await readFile(new URL('../package.json', import.meta.url));
   await page.locator('#own').setInputFiles({ name: 'x.safetensors', mimeType: '', buffer });
@@ -206,6 +273,13 @@ test('a second visit works without network, in the dark and on a phone', async (
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   assert.ok(wide <= 0, `${wide} pixels too wide`);
   await picture('read-dark-phone');
+  for (const room of ['Translate', 'Listen']) {
+    await page.getByRole('tab', { name: room }).click();
+    await page.getByRole('button', { name: /Load the model/ }).last().waitFor();
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `${wide} pixels too wide`);
+    await picture(`${room.toLowerCase()}-start-dark-phone`);
+  }
   await browser.context.setOffline(false);
 });
 

@@ -1,4 +1,4 @@
-// Tiny random checkpoints of encoders with heads, as tests/src/tiny.rs makes them: no weights are committed.
+// Tiny random checkpoints, as tests/src/tiny.rs makes them: no weights are committed.
 
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -44,14 +44,56 @@ function safetensors(table) {
 
 const parsed = async (path) => JSON.parse(await readFile(join(goldens, path), 'utf8'));
 
+const FILES = ['config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json'];
+
 /** The files of a Hugging Face folder, by their names; `name` is one of tests/goldens/tiny. */
 export async function checkpointFiles(name) {
-  const files = { 'model.safetensors': safetensors(await parsed(`tiny/${name}/tensors.json`)) };
-  for (const file of ['config.json', 'tokenizer.json', 'tokenizer_config.json']) {
-    const bytes = await readFile(join(goldens, 'tiny', name, file)).catch(() => null);
+  return folderFiles(`tiny/${name}`);
+}
+
+async function folderFiles(folder) {
+  const files = { 'model.safetensors': safetensors(await parsed(`${folder}/tensors.json`)) };
+  for (const file of FILES) {
+    const bytes = await readFile(join(goldens, folder, file)).catch(() => null);
     if (bytes) files[file] = bytes;
   }
   return files;
+}
+
+/** A translator that tells languages apart: M2M100 whose last two tokens stand for them. */
+async function languageFiles() {
+  const files = await checkpointFiles('m2m100');
+  const tokenizer = JSON.parse(files['tokenizer.json']);
+  const { vocab, merges } = tokenizer.model;
+  for (const pair of merges.splice(-2)) delete vocab[pair.join('')];
+  const token = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
+  ['__en__', '__pt__'].forEach((content, i) => tokenizer.added_tokens.push({ ...token, content, id: 298 + i }));
+  return { ...files, 'tokenizer.json': Buffer.from(JSON.stringify(tokenizer)) };
+}
+
+/** Three seconds of noise that grows louder twice, in 16 bits: the sound of tests/src/whisper.rs. */
+export function sound() {
+  const noise = values('sound', 48_000, 0, 0.5);
+  return Int16Array.from(noise, (x, i) => Math.round(x * ((i % 24_000) / 48_000) * 32_768));
+}
+
+/** A WAV file of samples of 16 bits, mono unless they are interleaved. */
+export function wav(samples, { rate = 16_000, channels = 1 } = {}) {
+  const data = Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength);
+  const head = Buffer.alloc(44);
+  head.write('RIFF');
+  head.writeUInt32LE(36 + data.length, 4);
+  head.write('WAVEfmt ', 8);
+  head.writeUInt32LE(16, 16);
+  head.writeUInt16LE(1, 20);
+  head.writeUInt16LE(channels, 22);
+  head.writeUInt32LE(rate, 24);
+  head.writeUInt32LE(rate * channels * 2, 28);
+  head.writeUInt16LE(channels * 2, 32);
+  head.writeUInt16LE(16, 34);
+  head.write('data', 36);
+  head.writeUInt32LE(data.length, 40);
+  return Buffer.concat([head, data]);
 }
 
 /** SHA-256 of the weights, as the reference's own writer stored them. */
@@ -66,11 +108,19 @@ async function sentenceFiles(name) {
   return { ...(await checkpointFiles(base)), ...Object.fromEntries(written) };
 }
 
-/** Converts tiny checkpoints to `folder`/NAME.kinglet; `prompts` is an encoder that has some. */
+/** Checkpoints that are not plain ones of tests/goldens/tiny. */
+const SPECIAL = {
+  /** An encoder that has prompts. */
+  prompts: () => sentenceFiles('roberta with prompts'),
+  languages: languageFiles,
+  whisper: () => folderFiles('whisper'),
+};
+
+/** Converts tiny checkpoints to `folder`/NAME.kinglet. */
 export async function convertTiny(folder, names) {
   const paths = {};
   for (const name of names) {
-    const files = name === 'prompts' ? await sentenceFiles('roberta with prompts') : await checkpointFiles(name);
+    const files = await (SPECIAL[name] ?? (() => checkpointFiles(name)))();
     const checkpoint = await mkdtemp(join(tmpdir(), 'kinglet-tiny-'));
     for (const [file, bytes] of Object.entries(files)) {
       await mkdir(dirname(join(checkpoint, file)), { recursive: true });

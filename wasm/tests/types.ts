@@ -1,6 +1,6 @@
 // Compiled, never run: the types fit the way the package is used.
 
-import { Kinglet, KingletError, type Classification, type Entity, type Model, type ModelInfo, type Progress, type Task } from 'kinglet';
+import { Kinglet, KingletError, type Classification, type Entity, type Listening, type Model, type ModelInfo, type Progress, type Segment, type Task, type Transcript } from 'kinglet';
 
 export async function conversions(files: File[], blob: Blob): Promise<Blob> {
   const converted: Blob = await Kinglet.quantize(files, {
@@ -32,6 +32,32 @@ export async function readings(model: Model, signal: AbortSignal): Promise<strin
   await model.answer('Who?');
   const tasks: Task[] = (await model.info()).tasks;
   return [label, score, entities, lists, token, id, start, end, text, index, truncated, vector, tasks].join();
+}
+
+export async function answers(model: Model, file: File, buffer: AudioBuffer, signal: AbortSignal): Promise<string> {
+  const { text, score } = await model.translate('A bird.', { from: 'en', to: 'pt', beams: 2, signal });
+  const [{ text: other }] = await model.translate(new Set(['a']), { onProgress: ({ done, total }) => done / total });
+  const { tokens, truncated } = await model.textToText('summarize: a bird', { beams: 4, maxTokens: 20 });
+  const segments: Segment[] = [];
+  const heard: Transcript = await model.transcribe(file, {
+    language: 'de',
+    task: 'translate',
+    signal,
+    onSegment: (segment) => segments.push(segment),
+    onProgress: ({ done, total }) => done / total,
+  });
+  const [{ words = [] }] = (await model.transcribe(buffer, { timestamps: 'word' })).segments;
+  const listening: Listening = model.listen({ language: 'en', onHeard: ({ segments, stable, tentative }) => [segments, stable, tentative] });
+  listening.push(new Float32Array(1600));
+  segments.push(...(await listening.finish()).segments);
+  await model.transcribe(new Float32Array(16_000), { language: 'auto' });
+  // @ts-expect-error: there is no such task
+  await model.transcribe(file, { task: 'sing' });
+  // @ts-expect-error: a text is no sound
+  await model.transcribe('talk.mp3');
+  const { from = [], to = [] } = (await model.info()).languages ?? {};
+  const [{ start, end }] = heard.segments;
+  return [text, score, other, words[0].word, tokens, truncated, heard.text, heard.language, start, end, ...from, ...to].join();
 }
 
 export async function everything(file: File): Promise<ModelInfo> {

@@ -11,8 +11,13 @@ use crate::resolve;
 use crate::site::Site;
 
 /// The models that the page asks for: names under `/models/`, and in the catalog.
-const MODELS: [(&str, &str); 2] =
-    [("smollm2-135m.kinglet", "smollm2-135m"), ("all-minilm-l6-v2.kinglet", "all-minilm-l6-v2")];
+const MODELS: [(&str, &str); 5] = [
+    ("smollm2-135m.kinglet", "smollm2-135m"),
+    ("all-minilm-l6-v2.kinglet", "all-minilm-l6-v2"),
+    ("firefox-en-pt.kinglet", "firefox-en-pt"),
+    ("firefox-pt-en.kinglet", "firefox-pt-en"),
+    ("whisper-tiny.en.kinglet", "whisper-tiny.en"),
+];
 
 /// Serve a page that runs models in the browser, to this machine alone
 #[derive(Args, Debug)]

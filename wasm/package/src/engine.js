@@ -18,6 +18,7 @@ export class Engine {
   #memory;
   #model;
   #chats = new Map();
+  #listenings = new Map();
   #facts = {};
   #last = null;
 
@@ -157,6 +158,26 @@ export class Engine {
       signal.throwIfAborted();
     };
     return tasks[task](this.#model, args, pause, emit);
+  }
+
+  async $listen({ id, step, samples, options }) {
+    let transcriber = this.#listenings.get(id);
+    if (!transcriber) {
+      transcriber = this.#model.transcriber(options);
+      this.#listenings.set(id, transcriber);
+    }
+    const heard = transcriber.push(samples);
+    if (step === 'finish') {
+      const { segments } = heard;
+      Object.assign(heard, transcriber.finish());
+      heard.segments.unshift(...segments);
+    }
+    return { value: { heard, language: transcriber.language ?? null } };
+  }
+
+  async $freeListening({ id }) {
+    this.#listenings.get(id)?.free();
+    this.#listenings.delete(id);
   }
 
   async $quantize({ module, ...job }, signal, emit) {

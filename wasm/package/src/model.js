@@ -2,8 +2,10 @@
 
 import { KingletError } from './errors.js';
 import { Link } from './link.js';
+import { Listening } from './listening.js';
 import { checkCount, checkOptions, text, texts } from './options.js';
 import { checkpointOf, convertFiles } from './quantize.js';
+import { samplesOf } from './sound.js';
 
 const disposed = (what) => new KingletError('disposed', `the ${what} has been disposed of`);
 
@@ -112,6 +114,33 @@ export class Model {
   /** Documents' numbers in the order in which they answer a query. */
   async rerank(query, docs, { signal, ...options } = {}) {
     return this.#task('rerank', { query: text('query', query), docs: texts('docs', docs) }, options, { signal });
+  }
+
+  /** Each text in another language: sentence by sentence, however long it is. */
+  async translate(given, { signal, onProgress, ...options } = {}) {
+    return this.#perText('translate', given, options, { signal, onEvent: onProgress });
+  }
+
+  /** An answer to each text, such as a summary. */
+  async textToText(given, { signal, onProgress, ...options } = {}) {
+    return this.#perText('textToText', given, options, { signal, onEvent: onProgress });
+  }
+
+  /** What is said in a sound, with times. */
+  async transcribe(given, { signal, onProgress, onSegment, ...options } = {}) {
+    checkOptions('transcribe', options);
+    signal?.throwIfAborted();
+    const samples = await samplesOf(given);
+    const onEvent = ({ segment, progress }) => {
+      if (segment) onSegment?.(segment);
+      onProgress?.(progress);
+    };
+    return this.#task('transcribe', { samples }, options, { signal, onEvent });
+  }
+
+  /** Writes down speech while it is spoken. */
+  listen({ onHeard, ...options } = {}) {
+    return new Listening(this.#link, checkOptions('listen', options), onHeard);
   }
 
   async #perText(task, given, options, how) {

@@ -8,7 +8,10 @@ const share = within(0, 1);
 const some = (x) => x === Infinity || (Number.isInteger(x) && x > 0);
 const words = (x) => typeof x === 'string';
 const list = (x) => Array.isArray(x) && x.every(words);
+const among = (...names) => (x) => names.includes(x);
 const flag = (x) => typeof x === 'boolean';
+
+const SPEECH = { language: words, task: among('transcribe', 'translate'), timestamps: among('segment', 'word') };
 
 /** Of each call, its options and their ranges. */
 const RANGES = {
@@ -23,6 +26,10 @@ const RANGES = {
   fillMask: { k: some },
   answer: { top: some, noAnswer: flag, maxTokens: some, window: some, stride: whole },
   rerank: { top: some },
+  translate: { from: words, to: words, beams: some },
+  textToText: { beams: some, maxTokens: some },
+  transcribe: SPEECH,
+  listen: SPEECH,
 };
 
 /** The options of a call without those that are undefined; an error names one that cannot be. */

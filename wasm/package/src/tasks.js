@@ -1,10 +1,13 @@
-// What an encoder makes of texts: some at a time, so that the worker hears of a stop between two.
+// What models make of texts and sound: some at a time, so that the worker hears of a stop between two.
 
 import { KingletError } from './errors.js';
 
 // Texts between two looks at the abort signal, and code units of them: long ones are read in many windows.
 const BATCH = 16;
 const BATCH_LENGTH = 1 << 15;
+// The same where each text is answered by one: many sentences are written at a time.
+const ANSWERED = 32;
+const ANSWERED_LENGTH = 1 << 12;
 
 /**
  * Each serves a call. `model` is the engine's; `pause` lets messages in, and throws if one was that
@@ -58,13 +61,45 @@ export const tasks = {
     found.sort((a, b) => b.score - a.score || a.index - b.index);
     return { value: found.slice(0, top) };
   },
+
+  translate: (model, args, pause, emit) => answered('translate', model, args, pause, emit),
+  textToText: (model, args, pause, emit) => answered('textToText', model, args, pause, emit),
+
+  async transcribe(model, { samples, options }, pause, emit) {
+    const transcription = model.transcribe(samples, options);
+    try {
+      const segments = [];
+      const total = transcription.seconds;
+      emit({ progress: { done: 0, total } });
+      for (let segment; (segment = transcription.next()) !== undefined; ) {
+        segments.push(segment);
+        emit({ segment, progress: { done: transcription.heard, total } });
+        await pause();
+      }
+      emit({ progress: { done: total, total } });
+      const text = segments.map((segment) => segment.text).join('').trim();
+      return { value: { text, language: transcription.language ?? null, segments } };
+    } finally {
+      transcription.free();
+    }
+  },
 };
 
+/** Texts for texts. */
+async function answered(call, model, { texts, options }, pause, emit) {
+  const found = [];
+  for await (const [some] of batches(texts, ANSWERED, pause, ANSWERED_LENGTH)) {
+    found.push(...model[call](some, options));
+    emit({ done: found.length, total: texts.length });
+  }
+  return { value: found };
+}
+
 /** Texts in batches, each with the number of its first one; of no texts, one batch without any. */
-async function* batches(texts, size, pause) {
+async function* batches(texts, size, pause, most = BATCH_LENGTH) {
   let [some, at, length] = [[], 0, 0];
   for (const text of texts) {
-    const full = some.length === size || length + text.length > BATCH_LENGTH;
+    const full = some.length === size || length + text.length > most;
     if (full && some.length > 0) {
       yield [some, at];
       await pause();
