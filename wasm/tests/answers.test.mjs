@@ -108,7 +108,7 @@ for (const [place, run] of Object.entries(PLACES)) {
         };
       }), await modelOf('languages'), TEXTS);
       const native = (from, to, ...options) =>
-        results('translate', models.languages, '-q', '--from', from, '--to', to, ...options, '--', ...TEXTS).translations;
+        results('translate', models.languages, '--from', from, '--to', to, ...options, '--', ...TEXTS).translations;
       assert.deepEqual(found.info.tasks, ['translate']);
       assert.deepEqual(found.info.languages, { from: ['en', 'pt'], to: ['en', 'pt'] });
       assert.equal(found.info.generative, false);
@@ -129,12 +129,12 @@ for (const [place, run] of Object.entries(PLACES)) {
         info: await model.info(),
         usual: await model.textToText(texts),
         beams: await model.textToText(texts, { beams: 2, maxTokens: 9 }),
-        watched: await model.generate(texts[0], { temperature: 0 }).text(),
+        watched: await model.generate(texts[0], { temperature: 0, maxTokens: 12 }).text(),
       })), await modelOf('t5'), TEXTS.filter(Boolean));
       assert.deepEqual(found.info.tasks, ['generate', 'textToText']);
       assert.equal(found.info.languages, undefined);
       const [expected] = found.usual;
-      assert.equal(found.watched.trim(), expected.text);
+      assert.ok(expected.text.startsWith(found.watched.trim()), `${found.watched}, ${expected.text}`);
       assert.equal(found.beams.length, 3);
       for (const { text, score, tokens, truncated } of found.beams) {
         assert.ok(typeof text === 'string' && score < 0 && tokens > 5 && typeof truncated === 'boolean');
@@ -160,7 +160,7 @@ for (const [place, run] of Object.entries(PLACES)) {
         };
       }), await modelOf('whisper'), base64(SOUND));
       assert.deepEqual(found.info.tasks, ['transcribe']);
-      assert.deepEqual(found.info.languages, { from: ['de', 'en', 'haw'], to: ['en'] });
+      assert.deepEqual(found.info.languages, { from: ['en', 'de', 'haw'], to: ['en'] });
       assertHeard(found.usual, native);
       assert.ok(native.segments.length > 0);
       assert.equal(found.usual.language, 'en');
@@ -188,6 +188,7 @@ for (const [place, run] of Object.entries(PLACES)) {
           return { transcript, over };
         };
         const { transcript, over } = await live();
+        const first = [...heard];
         const broken = model.listen();
         broken.push(new Float32Array([0, NaN]));
         const nan = await failure(broken.finish());
@@ -195,7 +196,7 @@ for (const [place, run] of Object.entries(PLACES)) {
         const given = model.listen();
         await given.dispose();
         const late = await failure((async () => given.push(samples))());
-        return { words, heard, transcript, over, nan, late, again: (await live()).transcript };
+        return { words, heard: first, transcript, over, nan, late, again: (await live()).transcript };
       }), await modelOf('whisper'), base64(SOUND));
       assertHeard(found.words, native);
       for (const [i, { words }] of found.words.segments.entries()) {
@@ -316,7 +317,7 @@ test('files of sound are decoded by the browser, at any rate', async () => {
       empty: await failure(model.transcribe(new Blob([]))),
       none: await failure(model.transcribe(new Blob([bytesOf(mono).slice(0, 44)]))),
     };
-  }), await modelOf('whisper'), base64(wav(SOUND)), base64(wav(stereo, { rate, channels: 2 })));
+  }), [await modelOf('whisper'), base64(wav(SOUND)), base64(wav(stereo, { rate, channels: 2 }))]);
   assertHeard(found.file, native);
   for (const { segments } of [found.stereo, found.buffer]) {
     assert.ok(segments.every(({ end }) => end <= 30), JSON.stringify(segments));

@@ -184,7 +184,7 @@ test('texts are translated as they are typed, in both directions', async () => {
   const source = page.getByRole('textbox', { name: 'Text to translate' });
   await source.fill('the wren is small\n\nthe king');
   const native = (from, to, text) =>
-    results('translate', tiny.languages, '-q', '--from', from, '--to', to, '--', text).translations[0].text;
+    results('translate', tiny.languages, '--from', from, '--to', to, '--', text).translations[0].text;
   const [from, to] = [page.getByLabel('From'), page.getByRole('combobox', { name: 'To', exact: true })];
   await from.selectOption('en');
   await to.selectOption('pt');
