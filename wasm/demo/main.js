@@ -60,7 +60,7 @@ const cards = {
     title: 'Translate as you type',
     about: 'A model of Firefox Translations turns English into Portuguese, and its twin Portuguese into English. What you write stays here.',
     url: PAIRS[0].url,
-    size: '18 MB',
+    size: '19 MB',
     onModel: (model) => adopt('translate', model, 'Firefox Translations'),
   }),
   listen: new ModelCard($('listen-card'), {
