@@ -39,6 +39,22 @@ def cache():
     return pathlib.Path(base) / "checkpoints"
 
 
+def ct2_folder(name, folder):
+    """The model with the list of tokens that CTranslate2 wants, which tokenizer.json has too."""
+    target = pathlib.Path(folder) / name
+    target.mkdir()
+    for file in (cache() / name).iterdir():
+        (target / file.name).symlink_to(file.resolve())
+    tokenizer = json.loads((target / "tokenizer.json").read_text())
+    ids = dict(tokenizer["model"]["vocab"]) | {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+    tokens = sorted(ids, key=ids.get)
+    if "<|0.00|>" not in ids:
+        tokens += [f"<|{step * 0.02:.2f}|>" for step in range(1501)]
+    if not (target / "vocabulary.json").exists():
+        (target / "vocabulary.json").write_text(json.dumps(tokens))
+    return str(target)
+
+
 def kinglet(program, model, file, threads, words):
     command = [program, "transcribe", model, str(file), "-l", "en", "-q", "-o", "json", "-t", str(threads)]
     out = subprocess.run(command + (["--words"] if words else []), check=True, capture_output=True)
@@ -69,7 +85,8 @@ def main():
         print("|---|---|--:|--:|--:|--:|")
         for name in arguments.models.split(","):
             kinglet(arguments.kinglet, name, file, arguments.threads, False)  # fetches and converts
-            theirs = {kind: WhisperModel(str(cache() / name), device="cpu", compute_type=kind, cpu_threads=arguments.threads)
+            own = ct2_folder(name, folder)
+            theirs = {kind: WhisperModel(own, device="cpu", compute_type=kind, cpu_threads=arguments.threads)
                       for kind in ("int8", "float32")}
             for words in (False, True):
                 times = {"kinglet": [], "int8": [], "float32": []}
