@@ -12,7 +12,7 @@ use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, measurement:
 use kinglet::kernels::{Kernels, available, by_name};
 use kinglet_benches::machine::{clock_rate, shortest, streaming_read};
 use kinglet_benches::peak::{self, Peak};
-use kinglet_benches::product::{F16Weights, I8Weights};
+use kinglet_benches::product::{F16Weights, I4Weights, I8Weights};
 use kinglet_formats::spec::Activation;
 use std::hint::black_box;
 use std::time::Duration;
@@ -63,6 +63,36 @@ fn int8(c: &mut Criterion, set: &'static Kernels, peak: Option<Peak>, table: &mu
             group.bench_function(BenchmarkId::new(set.name, &id), |b| b.iter(|| product(&mut out)));
             table.push(Line {
                 name: format!("{} gemm_i8 {id}", set.name),
+                bytes: w.bytes(),
+                macs: w.macs(m),
+                seconds: shortest(30, || product(&mut out)),
+                limit: if streams {
+                    Limit::Read(read_seconds(w.bytes()))
+                } else {
+                    Limit::Peak(peak.map(|peak| peak.int16))
+                },
+            });
+        }
+    }
+}
+
+fn int4(c: &mut Criterion, set: &'static Kernels, peak: Option<Peak>, table: &mut Vec<Line>) {
+    let mut group = group(c, "gemm_i4");
+    for (shape, tokens) in [(LOGITS, &[1, 4][..]), (LAYER, &[1, 4, 32, 512])] {
+        let w = I4Weights::new(shape.0, shape.1, 32);
+        for &m in tokens {
+            let mut product = w.product(set, m);
+            let mut out = Vec::new();
+            let streams = m == 1 && shape == LOGITS;
+            group.throughput(if streams {
+                Throughput::Bytes(w.bytes() as u64)
+            } else {
+                Throughput::Elements(w.macs(m) as u64)
+            });
+            let id = format!("[{}, {}] m {m}", shape.0, shape.1);
+            group.bench_function(BenchmarkId::new(set.name, &id), |b| b.iter(|| product(&mut out)));
+            table.push(Line {
+                name: format!("{} gemm_i4 {id}", set.name),
                 bytes: w.bytes(),
                 macs: w.macs(m),
                 seconds: shortest(30, || product(&mut out)),
@@ -141,11 +171,15 @@ fn elementwise(c: &mut Criterion, set: &'static Kernels) {
 fn check(set: &'static Kernels) {
     let Ok(scalar) = by_name("scalar") else { return };
     let (int8, float) = (I8Weights::new(72, 576, 64), F16Weights::new(72, 576));
+    let int4 = I4Weights::new(72, 576, 32);
     for m in [1, 5, 32] {
         let (mut got, mut expected) = (Vec::new(), Vec::new());
         int8.product(set, m)(&mut got);
         int8.product(scalar, m)(&mut expected);
         assert_eq!(got, expected, "{} gemm_i8", set.name);
+        int4.product(set, m)(&mut got);
+        int4.product(scalar, m)(&mut expected);
+        assert_eq!(got, expected, "{} gemm_i4", set.name);
         float.product(set, m)(&mut got);
         float.product(scalar, m)(&mut expected);
         assert_eq!(got, expected, "{} gemm_f16", set.name);
@@ -188,6 +222,7 @@ fn main() {
         check(set);
         let peak = peak::of(set.name);
         int8(&mut criterion, set, peak, &mut table);
+        int4(&mut criterion, set, peak, &mut table);
         f16(&mut criterion, set, peak, &mut table);
         elementwise(&mut criterion, set);
     }

@@ -1,7 +1,7 @@
 //! Matrix products of a given shape, with seeded contents.
 
 use half::f16;
-use kinglet::kernels::{F16Panels, FloatRows, I8Panels, Kernels, QuantizedRows, TileMut};
+use kinglet::kernels::{F16Panels, FloatRows, I4Panels, I8Panels, Kernels, QuantizedRows, TileMut};
 
 /// A seeded generator (xorshift64*).
 struct Random(u64);
@@ -74,9 +74,74 @@ impl I8Weights {
                 scales: &self.scales,
                 whole_row: false,
             };
-            let x =
-                QuantizedRows { m, padded_k: self.k, group: self.group, q: &q, scales: &scales };
+            let x = QuantizedRows {
+                m,
+                padded_k: self.k,
+                group: self.group,
+                q: &q,
+                stride: groups,
+                scales: &scales,
+            };
             (set.gemm_i8)(&weights, 0, &x, &mut TileMut::new(out, self.rows));
+        }
+    }
+}
+
+/// `[rows, k]` 4-bit weights with scales and minima of groups.
+pub struct I4Weights {
+    rows: usize,
+    k: usize,
+    group: usize,
+    data: Vec<u8>,
+    scales: Vec<f16>,
+}
+
+impl I4Weights {
+    /// Random weights; `k` must be a multiple of `group`.
+    pub fn new(rows: usize, k: usize, group: usize) -> Self {
+        let mut random = Random(5);
+        let panels = rows.div_ceil(8);
+        let data = (0..panels * 4 * k).map(|_| random.bits() as u8).collect();
+        let scales =
+            (0..panels * 16 * (k / group)).map(|_| f16::from_f32(random.float() * 0.1)).collect();
+        Self { rows, k, group, data, scales }
+    }
+
+    /// Multiplications in a product with `m` tokens.
+    pub fn macs(&self, m: usize) -> usize {
+        self.rows * self.k * m
+    }
+
+    /// Bytes of weights, scales and minima.
+    pub fn bytes(&self) -> usize {
+        self.data.len() + self.scales.len() * 2
+    }
+
+    /// Quantizes `m` random tokens once and gives a closure that multiplies them and leaves the
+    /// result `[m][rows]` in its argument.
+    pub fn product<'a>(
+        &'a self,
+        set: &'static Kernels,
+        m: usize,
+    ) -> impl FnMut(&mut Vec<f32>) + 'a {
+        let mut random = Random(6);
+        let (k, group, groups) = (self.k, self.group, self.k / self.group);
+        let mut q = vec![0i16; m * k];
+        let mut scales = vec![0.0; m * 2 * groups];
+        for (q, scales) in q.chunks_exact_mut(k).zip(scales.chunks_exact_mut(2 * groups)) {
+            let x: Vec<f32> = (0..k).map(|_| random.float()).collect();
+            let (scales, sums) = scales.split_at_mut(groups);
+            (set.quantize_row)(&x, group, q, scales);
+            (set.group_sums)(&x, group, sums);
+        }
+        move |out| {
+            out.resize(m * self.rows, 0.0);
+            let (data, of_weights) = (&self.data[..], &self.scales[..]);
+            let weights =
+                I4Panels { rows: self.rows, padded_k: k, group, data, scales: of_weights };
+            let (stride, scales) = (2 * groups, &scales[..]);
+            let x = QuantizedRows { m, padded_k: k, group, q: &q, stride, scales };
+            (set.gemm_i4)(&weights, 0, &x, &mut TileMut::new(out, self.rows));
         }
     }
 }

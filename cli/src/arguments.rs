@@ -25,7 +25,8 @@ pub(crate) struct ModelArguments {
     /// The model, in place of the argument MODEL
     #[arg(short = 'm', long = "model", value_name = "MODEL", value_hint = ValueHint::AnyPath)]
     named: Option<OsString>,
-    /// Weights of a catalog model or checkpoint: int8 (the default) or f16
+    /// Weights of a catalog model or checkpoint: int8, int4, f16, or auto (the default): int8, but the
+    /// 4-bit weights of a GGUF file as they are
     #[arg(long = "type", value_name = "TYPE", value_parser = numbers::weight_type)]
     pub(crate) dtype: Option<WeightType>,
     /// Threads [default: the machine's physical cores, fewer for a small model]

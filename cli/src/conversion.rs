@@ -26,7 +26,7 @@ pub(crate) fn of_entry(
     dtype: WeightType,
     cache: &Cache,
 ) -> Result<PathBuf, Failure> {
-    let options = Options { dtype, ..Options::default() };
+    let options = Options::of(dtype);
     let mut key = Key::new(&options);
     for file in entry.files {
         key.add(file.sha256);
@@ -46,7 +46,7 @@ pub(crate) fn of_checkpoint(
     cache: &Cache,
 ) -> Result<PathBuf, Failure> {
     let source = Source::open(path)?;
-    let options = Options { dtype, ..Options::default() };
+    let options = Options::of(source.weight_type(dtype));
     let mut key = Key::new(&options);
     for input in source.inputs() {
         let metadata = fs::metadata(input).map_err(|e| Failure::from(e).during(input.display()))?;
@@ -70,7 +70,7 @@ pub(crate) fn of_remote(
     cache: &Cache,
 ) -> Result<(PathBuf, bool), Failure> {
     let hub = Hub::new(cache)?;
-    let options = Options { dtype, ..Options::default() };
+    let options = Options::of(dtype);
     let target = |identity: &Identity| {
         let mut key = Key::new(&options);
         identity.parts.iter().for_each(|part| key.add(part));
@@ -103,7 +103,10 @@ pub(crate) fn is_kinglet(path: &Path) -> Result<bool, Failure> {
 pub(crate) fn name_of(file: &str) -> Option<&str> {
     let (rest, key) = file.strip_suffix(".kinglet")?.rsplit_once('-')?;
     let is_key = key.len() == 12 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let name = rest.strip_suffix("-f16").or_else(|| Some(rest.rsplit_once("-int8-g")?.0));
+    let whole = ["-f16", "-auto"].into_iter().find_map(|kind| rest.strip_suffix(kind));
+    // The last of the kinds, as a name may have one in it.
+    let grouped = ["-int8-g", "-int4-g"].into_iter().filter_map(|kind| rest.rsplit_once(kind));
+    let name = whole.or_else(|| grouped.map(|(name, _)| name).max_by_key(|name| name.len()));
     name.filter(|_| is_key)
 }
 
@@ -130,7 +133,7 @@ impl Key {
 
     fn path(self, cache: &Cache, name: &str, options: &Options) -> PathBuf {
         let kind = match options.dtype {
-            WeightType::Int8 => format!("int8-g{}", options.group),
+            WeightType::Int8 | WeightType::Int4 => format!("{}-g{}", options.dtype, options.group),
             other => other.to_string(),
         };
         let key = hex(&self.0.finalize()[..6]);
@@ -220,14 +223,16 @@ mod tests {
             ("smollm2-135m-int8-g64-0123456789ab.kinglet", Some("smollm2-135m")),
             ("org--name-f16-0123456789ab.kinglet", Some("org--name")),
             ("a-int8-int8-grow-0123456789ab.kinglet", Some("a-int8")),
+            ("a-int8-g64-int4-g32-0123456789ab.kinglet", Some("a-int8-g64")),
+            ("a-auto-0123456789ab.kinglet", Some("a")),
             ("mine.kinglet", None),
             ("a-int8-g64-0123456789ab.gguf", None),
         ] {
             assert_eq!(name_of(file), name, "{file}");
         }
         let cache = Cache::locate().unwrap();
-        for dtype in [WeightType::Int8, WeightType::F16] {
-            let options = Options { dtype, ..Options::default() };
+        for dtype in [WeightType::Int8, WeightType::Int4, WeightType::F16, WeightType::Auto] {
+            let options = Options::of(dtype);
             let path = Key::new(&options).path(&cache, "org--name", &options);
             assert_eq!(name_of(path.file_name().unwrap().to_str().unwrap()), Some("org--name"));
         }

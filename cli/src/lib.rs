@@ -7,6 +7,7 @@
 
 mod arguments;
 pub mod cache;
+mod calibration;
 pub mod catalog;
 mod command;
 mod conversion;

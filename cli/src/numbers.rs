@@ -83,7 +83,7 @@ pub(crate) fn count(text: &str) -> Result<usize, String> {
 /// A type of weights. Others than there are name the nearest.
 pub(crate) fn weight_type(text: &str) -> Result<WeightType, String> {
     text.parse().map_err(|error: kinglet_quantize::InvalidOption| match nearest_type(text) {
-        Some((near, why)) => format!("{near} is the nearest of int8 and f16: {why}"),
+        Some((near, why)) => format!("{near} is the nearest of int8, int4 and f16: {why}"),
         None => error.to_string(),
     })
 }
@@ -91,6 +91,7 @@ pub(crate) fn weight_type(text: &str) -> Result<WeightType, String> {
 /// A type of keys and values. Others than there are name the nearest.
 pub(crate) fn kv_type(text: &str) -> Result<KvType, String> {
     text.parse().map_err(|error: <KvType as FromStr>::Err| match nearest_type(text) {
+        Some(("int4", _)) => "int8 is the nearest of int8 and f16".to_owned(),
         Some((near, _)) => format!("{near} is the nearest of int8 and f16"),
         None => error.to_string(),
     })
@@ -102,8 +103,10 @@ fn nearest_type(text: &str) -> Option<(&'static str, &'static str)> {
     let is = |names: &[&str]| names.iter().any(|name| text.starts_with(name));
     if is(&["q8", "i8", "int8", "u8", "uint8", "8bit", "w8"]) {
         Some(("int8", "8 bits for each weight, and a scale for each 64"))
-    } else if is(&["q", "iq", "i", "int", "4bit", "nf4", "mxfp4", "fp8", "fp4", "awq", "gptq"]) {
-        Some(("int8", "there are no smaller weights"))
+    } else if is(&["q5", "q6", "iq5", "iq6", "fp8", "5bit", "6bit"]) {
+        Some(("int8", "8 bits for each weight, and a scale for each 64"))
+    } else if is(&["q", "iq", "i", "int", "4bit", "nf4", "mxfp4", "fp4", "awq", "gptq"]) {
+        Some(("int4", "4 bits for each weight, a scale and a minimum for each 32"))
     } else if is(&["f", "fp", "float", "bf", "half", "16bit"]) {
         Some(("f16", "16 bits for each weight"))
     } else {
@@ -162,18 +165,19 @@ mod tests {
     #[test]
     fn a_type_of_others_names_the_nearest() {
         for (name, near) in [
-            ("q4", "int8"),
-            ("Q4_K_M", "int8"),
+            ("q4", "int4"),
+            ("Q4_K_M", "int4"),
+            ("Q6_K", "int8"),
             ("q8_0", "int8"),
-            ("int4", "int8"),
-            ("nf4", "int8"),
+            ("int3", "int4"),
+            ("nf4", "int4"),
         ] {
             assert!(weight_type(name).unwrap_err().starts_with(near), "{name}");
         }
         for name in ["fp16", "bf16", "f32", "float16", "half"] {
             assert!(weight_type(name).unwrap_err().starts_with("f16"), "{name}");
         }
-        assert!(weight_type("zip").unwrap_err().contains("int8, f16"));
+        assert!(weight_type("zip").unwrap_err().contains("int8, int4, f16"));
         assert_eq!(weight_type("f16"), Ok(WeightType::F16));
         assert!(kv_type("q8_0").unwrap_err().starts_with("int8"));
         assert!(kv_type("fp16").unwrap_err().starts_with("f16"));

@@ -108,7 +108,7 @@ pub(crate) struct Resolved {
 
 /// The `.kinglet` file for a MODEL argument; fetches and converts where needed.
 pub(crate) fn resolve(model: &OsStr, dtype: Option<WeightType>) -> Result<Resolved, Failure> {
-    let wanted = dtype.unwrap_or(WeightType::Int8);
+    let wanted = dtype.unwrap_or(WeightType::Auto);
     let mut sampling = Sampling::default();
     let meaning = meaning(model)?;
     let cached = !matches!(meaning, Meaning::Kinglet(_));
@@ -117,6 +117,8 @@ pub(crate) fn resolve(model: &OsStr, dtype: Option<WeightType>) -> Result<Resolv
         Meaning::Named(entry) => {
             sampling = entry.sampling;
             name = entry.name.to_owned();
+            // Nothing in the catalog has 4 bits.
+            let wanted = if wanted == WeightType::Auto { WeightType::Int8 } else { wanted };
             conversion::of_entry(entry, wanted, &Cache::locate()?)?
         }
         Meaning::Checkpoint(path) => conversion::of_checkpoint(&path, wanted, &Cache::locate()?)?,

@@ -12,11 +12,12 @@ fuzz_target!(|data: &[u8]| {
     for (i, tensor) in file.tensors().iter().enumerate() {
         assert_eq!(file.find(&tensor.name), Some(i));
         bytes += tensor.n_bytes();
-        // A row costs at least a byte a column, padding apart.
+        // A row costs at least half a byte a column, padding apart.
         let mut row = vec![0.0; tensor.cols()];
         for r in [0, tensor.rows() - 1] {
             match file.view(i) {
                 View::I8(matrix) => matrix.row(r, &mut row),
+                View::I4(matrix) => matrix.row(r, &mut row),
                 View::F16(matrix) => matrix.row(r, &mut row),
                 View::F32 { data, .. } => {
                     row.copy_from_slice(&data[r * tensor.cols()..][..tensor.cols()]);

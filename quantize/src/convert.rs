@@ -15,13 +15,13 @@ use kinglet_formats::spec::{Input, TensorSpec, TensorUse};
 
 use crate::arch::Mapping;
 use crate::derived::derived;
-use crate::encode::Job;
+use crate::encode::{Job, packed_type};
 use crate::resolve::resolve;
 use crate::source::Defaults;
 use crate::take::Take;
 use crate::{
-    Options, Progress, QuantizeError, Report, Source, Stage, TensorReport, Update, WeightType,
-    glob, infill, translation,
+    Group, Options, Progress, QuantizeError, Report, Source, Stage, TensorReport, Update,
+    WeightType, glob, infill, translation,
 };
 
 /// Bytes that are hashed between two reports.
@@ -78,7 +78,8 @@ fn convert<W: Write + Seek>(
         None => source.checkpoint(),
     };
     let (takes, ignored) = resolve(&mapping, checkpoint)?;
-    let forms = forms(&takes, options)?;
+    let options = &options.resolved(checkpoint);
+    let forms = forms(&takes, checkpoint, options)?;
     let pool = pool(options)?;
 
     // Everything that can be wrong with a checkpoint comes before the long work.
@@ -119,6 +120,7 @@ fn convert<W: Write + Seek>(
             layout: form.layout,
             group: form.group,
             scale_search: options.scale_search,
+            calibration: options.calibration.as_ref(),
             pool: pool.as_ref(),
         };
         let before = done;
@@ -166,7 +168,11 @@ struct Form {
 }
 
 /// Chooses a layout for every tensor.
-fn forms(takes: &[Take], options: &Options) -> Result<Vec<Form>, QuantizeError> {
+fn forms(
+    takes: &[Take],
+    checkpoint: &dyn Checkpoint,
+    options: &Options,
+) -> Result<Vec<Form>, QuantizeError> {
     let matrices = || {
         takes
             .iter()
@@ -185,12 +191,27 @@ fn forms(takes: &[Take], options: &Options) -> Result<Vec<Form>, QuantizeError> 
     let form = |take: &Take| match (take.tensor.usage, options.dtype) {
         (TensorUse::Vector, _) => Form { layout: Layout::F32Rows, group: 0 },
         (TensorUse::Numbers, _) => Form { layout: Layout::U32Rows, group: 0 },
-        (TensorUse::Matrix, WeightType::Int8) if !kept(&take.tensor.name) => {
-            Form { layout: Layout::I8R8K8, group: options.group.code() }
+        (TensorUse::Matrix, dtype) if dtype != WeightType::F16 && !kept(&take.tensor.name) => {
+            let int8 = Form { layout: Layout::I8R8K8, group: options.group.code() };
+            let int4 = Form { layout: Layout::I4R8K16, group: options.group.code() };
+            match dtype {
+                WeightType::Int4 if is_vocabulary(&take.tensor) => {
+                    Form { group: Group::G64.code(), ..int8 }
+                }
+                WeightType::Int4 => int4,
+                WeightType::Auto if packed_type(take, checkpoint).is_some() => int4,
+                _ => int8,
+            }
         }
         _ => Form { layout: Layout::F16R8K1, group: 0 },
     };
     Ok(takes.iter().map(form).collect())
+}
+
+/// Whether a matrix has a row for each token: it decides what is said more than others do, and a
+/// step reads it once.
+fn is_vocabulary(tensor: &TensorSpec) -> bool {
+    tensor.module.starts_with("embed_") || tensor.module.ends_with("lm_head")
 }
 
 /// `None` stands for the calling thread, where there are no others.

@@ -3,13 +3,13 @@
 use half::f16;
 use kinglet_formats::checkpoint::{Checkpoint, DType};
 use kinglet_formats::layout::{
-    BlockError, EncodeError, Layout, LayoutError, PANEL_ROWS, f16_r8k1, i8_r8k8, plane_lengths,
-    u32_rows,
+    BlockError, EncodeError, Layout, LayoutError, PANEL_ROWS, f16_r8k1, i4_r8k16, i8_r8k8,
+    plane_lengths, u32_rows,
 };
 use rayon::prelude::*;
 
-use crate::QuantizeError;
 use crate::take::Take;
+use crate::{Calibration, QuantizeError};
 
 /// Weights that one task reads and encodes: 1 MiB as f32.
 const TASK_WEIGHTS: usize = 1 << 18;
@@ -23,6 +23,7 @@ pub(crate) struct Job<'a> {
     pub(crate) layout: Layout,
     pub(crate) group: u32,
     pub(crate) scale_search: bool,
+    pub(crate) calibration: Option<&'a Calibration>,
     /// `None` stands for the calling thread.
     pub(crate) pool: Option<&'a rayon::ThreadPool>,
 }
@@ -37,6 +38,7 @@ impl Job<'_> {
     ) -> Result<f32, QuantizeError> {
         match self.layout {
             Layout::I8R8K8 => self.int8(write),
+            Layout::I4R8K16 => self.four_bits(write),
             Layout::F16R8K1 => self.half(write),
             Layout::F32Rows => self.float(write),
             Layout::U32Rows => self.numbers(write),
@@ -58,6 +60,72 @@ impl Job<'_> {
         &self,
         write: &mut dyn FnMut(&[u8]) -> Result<(), QuantizeError>,
     ) -> Result<f32, QuantizeError> {
+        let cols = self.take.shape().1;
+        let lossless = self.group == 32 && self.take.whole_rows(self.checkpoint, DType::Q8_0);
+        let transposed = self.take.transposed(self.checkpoint)?;
+        self.panels(write, |first, n, data: &mut [i8], scales| {
+            if lossless {
+                return self.repack(&transposed, first, n, data, scales);
+            }
+            let x = self.read(&transposed, first, n)?;
+            let encoded = match self.steps(first, n) {
+                Some(steps) => {
+                    let group = self.group;
+                    i8_r8k8::encode_panels_of_steps(&x, n, cols, group, &steps, data, scales)
+                }
+                None => {
+                    let (group, search) = (self.group, self.scale_search);
+                    i8_r8k8::encode_panels(&x, n, cols, group, search, data, scales)
+                }
+            };
+            encoded.map_err(|error| self.encode_error(error, first))
+        })
+    }
+
+    fn four_bits(
+        &self,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), QuantizeError>,
+    ) -> Result<f32, QuantizeError> {
+        let cols = self.take.shape().1;
+        let packed = match self.group {
+            32 => packed_type(self.take, self.checkpoint),
+            _ => None,
+        };
+        let name = &self.take.tensor.name;
+        let weights = self.calibration.and_then(|calibration| calibration.weights(name, cols));
+        let weights = weights.as_deref();
+        let transposed = self.take.transposed(self.checkpoint)?;
+        self.panels(write, |first, n, data: &mut [u8], scales| {
+            let x = self.read(&transposed, first, n)?;
+            let Some((packed, _)) = packed else {
+                return i4_r8k16::encode_panels(&x, n, cols, self.group, weights, data, scales)
+                    .map_err(|error| self.encode_error(error, first));
+            };
+            let blocks = self.stored_rows(first, n)?;
+            i4_r8k16::pack_blocks(packed, &blocks, n, cols, data, scales)
+                .map_err(|error| self.encode_error(error, first))?;
+            // Against what the blocks stand for: the roundings of scales alone.
+            let matrix = i4_r8k16::Matrix::new(n, cols, self.group, data, scales)
+                .map_err(|error| self.encode_error(error.into(), first))?;
+            let mut row = vec![0.0; cols];
+            let mut error = BlockError::default();
+            for (r, x) in x.chunks_exact(cols).enumerate() {
+                matrix.row(r, &mut row);
+                for (&x, &stored) in x.iter().zip(&row) {
+                    error.sum_sq_error += f64::from(x - stored).powi(2);
+                    error.sum_sq += f64::from(x).powi(2);
+                }
+            }
+            Ok(error)
+        })
+    }
+
+    /// Encodes all panels of a layout of integers and scales: `encode(first row, rows, data, scales)`.
+    fn panels<T: bytemuck::Pod + Send>(
+        &self,
+        write: &mut dyn FnMut(&[u8]) -> Result<(), QuantizeError>,
+        encode: impl Fn(usize, usize, &mut [T], &mut [f16]) -> Result<BlockError, QuantizeError> + Sync,
+    ) -> Result<f32, QuantizeError> {
         let (rows, cols) = self.take.shape();
         let panel = self.planes(&[PANEL_ROWS as u64, cols as u64])?;
         let (panel_data, panel_scales) = (panel[0], panel[1] / 2);
@@ -65,9 +133,7 @@ impl Job<'_> {
         let batch_panels = task_panels * BATCH_TASKS;
         let n_panels = rows.div_ceil(PANEL_ROWS);
         let mut scales = vec![f16::ZERO; n_panels * panel_scales];
-        let mut data = vec![0i8; n_panels.min(batch_panels) * panel_data];
-        let lossless = self.group == 32 && self.take.whole_rows(self.checkpoint, DType::Q8_0);
-        let transposed = self.take.transposed(self.checkpoint)?;
+        let mut data = vec![T::zeroed(); n_panels.min(batch_panels) * panel_data];
         let mut error = BlockError::default();
         for (batch, scales) in scales.chunks_mut(batch_panels * panel_scales).enumerate() {
             let data = &mut data[..scales.len() / panel_scales * panel_data];
@@ -78,21 +144,7 @@ impl Job<'_> {
             let encode = tasks.map(|(task, (data, scales))| {
                 let first = (batch * batch_panels + task * task_panels) * PANEL_ROWS;
                 let n = (data.len() / panel_data * PANEL_ROWS).min(rows - first);
-                if lossless {
-                    return self.repack(&transposed, first, n, data, scales);
-                }
-                let x = self.read(&transposed, first, n)?;
-                let encoded = match self.steps(first, n) {
-                    Some(steps) => {
-                        let group = self.group;
-                        i8_r8k8::encode_panels_of_steps(&x, n, cols, group, &steps, data, scales)
-                    }
-                    None => {
-                        let (group, search) = (self.group, self.scale_search);
-                        i8_r8k8::encode_panels(&x, n, cols, group, search, data, scales)
-                    }
-                };
-                encoded.map_err(|error| self.encode_error(error, first))
+                encode(first, n, data, scales)
             });
             sum(self.install(|| encode.collect()), &mut error)?;
             write(bytemuck::cast_slice(data))?;
@@ -121,13 +173,7 @@ impl Job<'_> {
         scales: &mut [f16],
     ) -> Result<BlockError, QuantizeError> {
         let (_, cols) = self.take.shape();
-        let mut blocks = Vec::new();
-        for row in first..first + n {
-            let (piece, row) = self.take.stored_row(row);
-            let raw = self.checkpoint.raw(piece.source)?;
-            let row_bytes = raw.len() / self.checkpoint.tensors()[piece.source].n_rows();
-            blocks.extend_from_slice(&raw[row * row_bytes..][..row_bytes]);
-        }
+        let blocks = self.stored_rows(first, n)?;
         match i8_r8k8::pack_q8_0(&blocks, n, cols, data, scales) {
             // Nothing is lost, and what is counts against all of the tensor's values.
             Ok(()) => {
@@ -142,6 +188,18 @@ impl Job<'_> {
             }
             Err(error) => Err(self.encode_error(error, first)),
         }
+    }
+
+    /// The bytes of canonical rows `first..first + n` as they are stored.
+    fn stored_rows(&self, first: usize, n: usize) -> Result<Vec<u8>, QuantizeError> {
+        let mut blocks = Vec::new();
+        for row in first..first + n {
+            let (piece, row) = self.take.stored_row(row);
+            let raw = self.checkpoint.raw(piece.source)?;
+            let row_bytes = raw.len() / self.checkpoint.tensors()[piece.source].n_rows();
+            blocks.extend_from_slice(&raw[row * row_bytes..][..row_bytes]);
+        }
+        Ok(blocks)
     }
 
     fn half(
@@ -227,6 +285,17 @@ impl Job<'_> {
             source: error.in_tensor_from(first_row),
         }
     }
+}
+
+/// The 4-bit type of GGUF in which all of a tensor is stored, if it can be taken over as it is.
+pub(crate) fn packed_type(
+    take: &Take,
+    checkpoint: &dyn Checkpoint,
+) -> Option<(i4_r8k16::Packed, DType)> {
+    use i4_r8k16::Packed;
+    [(Packed::Q4_0, DType::Q4_0), (Packed::Q4_1, DType::Q4_1), (Packed::Q4K, DType::Q4_K)]
+        .into_iter()
+        .find(|&(_, dtype)| take.whole_rows(checkpoint, dtype))
 }
 
 /// Panels of one task: at least one, so that long rows still make progress.

@@ -15,6 +15,7 @@
 //! that knows no family.
 
 mod arch;
+mod calibration;
 mod convert;
 mod derived;
 mod encode;
@@ -33,6 +34,7 @@ mod take;
 pub mod tokenizer;
 mod translation;
 
+pub use calibration::Calibration;
 pub use convert::{quantize, quantize_to};
 pub use error::QuantizeError;
 pub use options::{Group, InvalidOption, Options, WeightType};

@@ -4,19 +4,26 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
+use kinglet_formats::checkpoint::{Checkpoint, DType};
 use thiserror::Error;
+
+use crate::Calibration;
 
 /// What a user can choose about a conversion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Type of the matrices.
     pub dtype: WeightType,
-    /// Columns that share a scale, for [`WeightType::Int8`].
+    /// Columns that share a scale, for [`WeightType::Int8`] and [`WeightType::Int4`]; 32 for
+    /// [`WeightType::Auto`] whatever it says.
     pub group: Group,
     /// Patterns (`*`, `?`) of canonical names of matrices to store in f16 whatever `dtype` says.
     pub keep_f16: Vec<String>,
     /// Try several scales per group and keep the one with the least error.
     pub scale_search: bool,
+    /// What goes into the matrices, by which [`WeightType::Int4`] weighs errors; `None` weighs all
+    /// columns alike.
+    pub calibration: Option<Calibration>,
     /// Number of threads, all of the machine's by default. The result does not depend on it.
     pub threads: Option<NonZeroUsize>,
 }
@@ -28,8 +35,24 @@ impl Default for Options {
             group: Group::G64,
             keep_f16: Vec::new(),
             scale_search: true,
+            calibration: None,
             threads: None,
         }
+    }
+}
+
+impl Options {
+    /// The usual options for a type: groups of 64 for int8, of 32 for int4.
+    pub fn of(dtype: WeightType) -> Self {
+        let group = if dtype == WeightType::Int4 { Group::G32 } else { Group::G64 };
+        Self { dtype, group, ..Self::default() }
+    }
+
+    /// The same with a type other than [`WeightType::Auto`], unless `checkpoint` has 4-bit tensors.
+    pub(crate) fn resolved(&self, checkpoint: &dyn Checkpoint) -> Self {
+        let dtype = self.dtype.resolved(checkpoint);
+        let group = if dtype == WeightType::Auto { Group::G32 } else { self.group };
+        Self { dtype, group, ..self.clone() }
     }
 }
 
@@ -38,10 +61,15 @@ impl fmt::Display for Options {
     /// The number of threads is left out: it changes nothing.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "--type {}", self.dtype)?;
-        if self.dtype == WeightType::Int8 {
-            write!(f, " --group {}", self.group)?;
+        if self.dtype != WeightType::F16 {
+            if self.dtype != WeightType::Auto {
+                write!(f, " --group {}", self.group)?;
+            }
             if !self.scale_search {
                 f.write_str(" --no-scale-search")?;
+            }
+            if let Some(calibration) = &self.calibration {
+                write!(f, " --calibrate {}", calibration.name())?;
             }
             for pattern in &self.keep_f16 {
                 write!(f, " --keep-f16 {pattern}")?;
@@ -56,15 +84,32 @@ impl fmt::Display for Options {
 pub enum WeightType {
     /// 8-bit integers with f16 scales.
     Int8,
+    /// 4-bit integers with f16 scales and minima; 8-bit ones where there is a row for each token.
+    Int4,
     /// Half precision.
     F16,
+    /// What the checkpoint has: GGUF's 4-bit types with their integers, besides them 8-bit ones;
+    /// [`WeightType::Int8`] where there are none of these.
+    Auto,
+}
+
+impl WeightType {
+    pub(crate) fn resolved(self, checkpoint: &dyn Checkpoint) -> Self {
+        let four = |dtype| matches!(dtype, DType::Q4_0 | DType::Q4_1 | DType::Q4_K);
+        match self == Self::Auto && !checkpoint.tensors().iter().any(|t| four(t.dtype)) {
+            true => Self::Int8,
+            false => self,
+        }
+    }
 }
 
 impl fmt::Display for WeightType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Int8 => "int8",
+            Self::Int4 => "int4",
             Self::F16 => "f16",
+            Self::Auto => "auto",
         })
     }
 }
@@ -75,8 +120,10 @@ impl FromStr for WeightType {
     fn from_str(text: &str) -> Result<Self, InvalidOption> {
         match text {
             "int8" => Ok(Self::Int8),
+            "int4" => Ok(Self::Int4),
             "f16" => Ok(Self::F16),
-            _ => Err(InvalidOption { found: text.to_owned(), expected: "int8, f16" }),
+            "auto" => Ok(Self::Auto),
+            _ => Err(InvalidOption { found: text.to_owned(), expected: "auto, int8, int4, f16" }),
         }
     }
 }
@@ -148,7 +195,7 @@ mod tests {
         for group in [Group::G32, Group::G64, Group::G128, Group::Row] {
             assert_eq!(group.to_string().parse(), Ok(group));
         }
-        for dtype in [WeightType::Int8, WeightType::F16] {
+        for dtype in [WeightType::Int8, WeightType::Int4, WeightType::F16, WeightType::Auto] {
             assert_eq!(dtype.to_string().parse(), Ok(dtype));
         }
         assert_eq!(

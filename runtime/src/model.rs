@@ -1,5 +1,6 @@
 //! An opened model: mapped weights, plan, kernels and threads, shared by all its sessions.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use crate::cores;
 use crate::error::Error;
 use crate::kernels;
 use crate::network::Network;
+use crate::ops::Moments;
 use crate::runner::Runner;
 use crate::team::Team;
 use crate::tokenizer::Tokenizer;
@@ -33,6 +35,8 @@ pub struct ModelOptions {
     /// Take followers from rayon's global pool, not from a pool of the model's own: where only the
     /// application can start threads, as on the web. One thread of it for each beyond the first.
     pub global_pool: bool,
+    /// Keep how large what goes into each matrix is, for [`Model::input_moments`]. It takes time.
+    pub watch_inputs: bool,
 }
 
 impl ModelOptions {
@@ -45,6 +49,12 @@ impl ModelOptions {
     /// Sets the kernel set by name.
     pub fn kernels(mut self, name: impl Into<String>) -> Self {
         self.kernels = Some(name.into());
+        self
+    }
+
+    /// Keeps how large what goes into each matrix is.
+    pub fn watch_inputs(mut self, yes: bool) -> Self {
+        self.watch_inputs = yes;
         self
     }
 
@@ -142,7 +152,8 @@ impl Model {
         };
         let network = Network::bind(&file, &file.meta().spec, threads)?;
         let team = Team::new(threads, options.global_pool)?;
-        let runner = Runner::new(file, network, kernels, team);
+        let moments = options.watch_inputs.then(Moments::default);
+        let runner = Runner::new(file, network, kernels, team, moments);
         Ok(Self(Arc::new(Inner { runner, tokenizer })))
     }
 
@@ -186,6 +197,15 @@ impl Model {
     /// Weight bytes read for each generated token.
     pub fn bytes_per_token(&self) -> usize {
         self.0.runner.network.decode_bytes()
+    }
+
+    /// The mean square of each column of what went into each matrix so far, `[k]`, by the matrix's
+    /// name: what its errors weigh when it is quantized. Empty unless the model was opened with
+    /// [`ModelOptions::watch_inputs`].
+    pub fn input_moments(&self) -> BTreeMap<String, Vec<f32>> {
+        let means = self.0.runner.moments.as_ref().map(Moments::means).unwrap_or_default();
+        let name = |tensor: usize| self.file().tensors()[tensor].name.clone();
+        means.into_iter().map(|(tensor, mean)| (name(tensor), mean)).collect()
     }
 
     /// Whether the model generates text.

@@ -9,7 +9,7 @@ use crate::kernels::Kernels;
 use crate::kv::{KvLayout, KvSequence, KvType};
 use crate::memory::Room;
 use crate::network::{BoundHead, BoundStack, Network};
-use crate::ops::Ops;
+use crate::ops::{Moments, Ops};
 use crate::step::{Batch, Rows, Step, Workspace, apply_head};
 use crate::team::Team;
 
@@ -19,6 +19,8 @@ pub(crate) struct Runner {
     pub(crate) network: Network,
     pub(crate) kernels: &'static Kernels,
     pub(crate) team: Team,
+    /// Kept where they are asked for when a model is opened.
+    pub(crate) moments: Option<Moments>,
     desk: Mutex<Desk>,
 }
 
@@ -36,8 +38,9 @@ impl Runner {
         network: Network,
         kernels: &'static Kernels,
         team: Team,
+        moments: Option<Moments>,
     ) -> Self {
-        Self { file, network, kernels, team, desk: Mutex::default() }
+        Self { file, network, kernels, team, moments, desk: Mutex::default() }
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -152,6 +155,7 @@ impl Runner {
             stack,
             kernels: self.kernels,
             team: &self.team,
+            moments: self.moments.as_ref(),
             memories,
             workspace,
         };
@@ -170,7 +174,8 @@ impl Runner {
         out: &mut [f32],
     ) -> Result<(), Error> {
         let mut desk = self.prepared(n)?;
-        let ops = Ops { kernels: self.kernels, file: &self.file };
+        let moments = self.moments.as_ref();
+        let ops = Ops { kernels: self.kernels, file: &self.file, moments };
         let workspace = &mut desk.workspace;
         self.team.enter(|crew| apply_head(crew, ops, head, rows, n, workspace, out))?
     }

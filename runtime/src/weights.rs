@@ -2,15 +2,17 @@
 
 use kinglet_formats::kinglet::{KingletFile, View};
 
-use crate::kernels::{F16Panels, I8Panels, PANEL_ROWS};
+use crate::kernels::{F16Panels, I4Panels, I8Panels, PANEL_ROWS};
 
 /// A weight matrix `[rows, k]` and its bias, by their places in the file's index.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix {
     pub(crate) rows: usize,
     pub(crate) k: usize,
-    /// k per activation scale for int8 weights, `None` for fp16.
+    /// k per activation scale for int8 and 4-bit weights, `None` for fp16.
     pub(crate) group: Option<usize>,
+    /// Whether the weights have minima, which meet the sums of activations.
+    pub(crate) minima: bool,
     pub(crate) tensor: usize,
     pub(crate) bias: Option<Vector>,
     /// Bytes of the planes.
@@ -21,6 +23,7 @@ pub(crate) struct Matrix {
 #[derive(Clone, Copy)]
 pub(crate) enum Panels<'a> {
     I8(I8Panels<'a>),
+    I4(I4Panels<'a>),
     F16(F16Panels<'a>),
 }
 
@@ -35,6 +38,13 @@ impl Matrix {
                 scales: m.scales,
                 whole_row: m.group == m.padded_k && m.group != self.group.unwrap_or(m.group),
             }),
+            View::I4(m) => Panels::I4(I4Panels {
+                rows: self.rows,
+                padded_k: m.padded_k,
+                group: m.group,
+                data: m.data,
+                scales: m.scales,
+            }),
             View::F16(m) => Panels::F16(F16Panels {
                 rows: self.rows,
                 k: self.k,
@@ -42,7 +52,7 @@ impl Matrix {
                 data: m.data,
             }),
             View::F32 { .. } | View::U32 { .. } => {
-                unreachable!("only int8 and fp16 matrices are bound")
+                unreachable!("only int8, 4-bit and fp16 matrices are bound")
             }
         }
     }
@@ -89,6 +99,7 @@ impl Table {
     pub(crate) fn row(self, file: &KingletFile, row: usize, out: &mut [f32]) {
         match file.view(self.tensor) {
             View::I8(m) => m.row(row, out),
+            View::I4(m) => m.row(row, out),
             View::F16(m) => m.row(row, out),
             View::F32 { data, .. } => {
                 let start = row * out.len();

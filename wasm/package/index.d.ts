@@ -94,9 +94,9 @@ export interface LoadOptions {
   variant?: Variant;
   /** Connections to try again without any progress; 5. */
   retries?: number;
-  /** For checkpoints: type of the matrices; `int8`. */
-  type?: 'int8' | 'f16';
-  /** For checkpoints: columns that share a scale; 64. */
+  /** For checkpoints: type of the matrices; `auto`, which is `int8`, but leaves 4-bit weights of GGUF files as they are. */
+  type?: 'auto' | 'int8' | 'int4' | 'f16';
+  /** For checkpoints: columns that share a scale; 64, for `int4` 32. */
   group?: 32 | 64 | 128 | 'row';
   /** For models of the hub: its address, or that of a mirror; in Node, `HF_ENDPOINT` is the default. */
   endpoint?: string;
@@ -468,9 +468,9 @@ export interface Model {
 export type QuantizeFile = Blob | string | URL;
 
 export interface QuantizeOptions {
-  /** Type of the matrices; `int8`. */
-  type?: 'int8' | 'f16';
-  /** Columns that share a scale; 64. */
+  /** Type of the matrices; `auto`, which is `int8`, but leaves 4-bit weights of GGUF files as they are. */
+  type?: 'auto' | 'int8' | 'int4' | 'f16';
+  /** Columns that share a scale; 64, for `int4` 32. */
   group?: 32 | 64 | 128 | 'row';
   /** Name of the checkpoint, which the model's file records; the file's or folder's own. */
   name?: string;

@@ -177,8 +177,8 @@ test('what is loaded is kept under its name and how it was converted', async () 
   const key = (source, options = {}) => checkpointOf(platform, source, options)?.key;
   assert.equal(key('a/b'), 'hf:a/b');
   assert.equal(key('https://huggingface.co/a/b/resolve/main/m.gguf'), 'hf:a/b:m.gguf');
-  assert.equal(key('a/b', { type: 'f16' }), 'hf:a/b#f16-64');
-  assert.equal(key('/m.gguf', { group: 32 }), 'https://page.example/m.gguf#int8-32');
+  assert.equal(key('a/b', { type: 'f16' }), 'hf:a/b#f16');
+  assert.equal(key('/m.gguf', { group: 32 }), 'https://page.example/m.gguf#auto-32');
   assert.equal(key('/m.kinglet'), undefined);
   assert.equal(checkpointOf(platform, new Blob([]), {}), null);
 });

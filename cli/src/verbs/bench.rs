@@ -42,7 +42,8 @@ pub(crate) struct Arguments {
     /// The model, in place of the argument MODEL
     #[arg(short = 'm', long = "model", value_name = "MODEL")]
     named: Option<OsString>,
-    /// Weights of a catalog model or checkpoint: int8 (the default) or f16
+    /// Weights of a catalog model or checkpoint: int8, int4, f16, or auto (the default): int8, but the
+    /// 4-bit weights of a GGUF file as they are
     #[arg(long = "type", value_name = "TYPE", value_parser = numbers::weight_type)]
     dtype: Option<WeightType>,
     /// Lengths of prompts; 0 leaves them out

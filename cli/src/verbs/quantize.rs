@@ -10,6 +10,7 @@ use kinglet_quantize::{Group, Options, Report, Source, WeightType};
 use serde::Serialize;
 
 use crate::cache::Cache;
+use crate::calibration;
 use crate::conversion;
 use crate::failure::Failure;
 use crate::hub::Hub;
@@ -32,6 +33,7 @@ const WORST: usize = 3;
   kinglet quantize SmolLM2-135M-Instruct.Q8_0.gguf
   kinglet quantize SmolLM2-135M-Instruct.Q8_0.gguf -o smollm2.kinglet --group 32
   kinglet quantize all-MiniLM-L6-v2/ -o minilm.kinglet --type f16
+  kinglet quantize Qwen2.5-Coder-1.5B-Instruct/ -o coder.kinglet --type int4 --calibrate
   kinglet quantize hf:Qwen/Qwen3-0.6B
   kinglet quantize model.gguf -o model.kinglet --keep-f16 '*.down_proj.weight' --report")]
 pub(crate) struct Arguments {
@@ -42,17 +44,22 @@ pub(crate) struct Arguments {
     /// The file to write [default: IN's name with .kinglet, in the current folder]
     #[arg(short, long, value_name = "OUT", aliases = ["outfile", "out"])]
     output: Option<PathBuf>,
-    /// Type of the matrices: int8 or f16
-    #[arg(long = "type", value_name = "TYPE", default_value_t = WeightType::Int8)]
+    /// Type of the matrices: int8, int4, f16, or auto: int8, but the 4-bit weights of a GGUF file as
+    /// they are
+    #[arg(long = "type", value_name = "TYPE", default_value_t = WeightType::Auto)]
     #[arg(alias = "outtype", value_parser = numbers::weight_type)]
     dtype: WeightType,
-    /// Weights of a row that share a scale: 32 (takes over GGUF's Q8_0 without loss), 64, 128 or
-    /// row
-    #[arg(long, value_name = "N", default_value_t = Group::G64)]
-    group: Group,
+    /// Weights of a row that share a scale: 32 (takes over GGUF's Q8_0 without loss), 64, 128 or, for
+    /// int8, row [default: 64, for int4 32]
+    #[arg(long, value_name = "N")]
+    group: Option<Group>,
     /// Keep matrices of these names in f16; * and ? stand for any characters (may be repeated)
     #[arg(long, value_name = "GLOB")]
     keep_f16: Vec<String>,
+    /// For int4: weigh errors by what goes into each matrix while the model reads FILE, or, without one,
+    /// what it makes up itself
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    calibrate: Option<Option<PathBuf>>,
     /// Take each scale from the largest weight of its group instead of searching for a better one
     #[arg(long)]
     no_scale_search: bool,
@@ -119,15 +126,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Meaning::Checkpoint(path) | Meaning::Kinglet(path) => path,
         Meaning::Remote(remote) => Hub::new(&Cache::locate()?)?.fetch(&remote, false)?.path,
     };
+    let usual = Options::of(arguments.dtype);
     let options = Options {
         dtype: arguments.dtype,
-        group: arguments.group,
+        group: arguments.group.unwrap_or(usual.group),
         keep_f16: arguments.keep_f16.clone(),
         scale_search: !arguments.no_scale_search,
+        calibration: None,
         threads: arguments.threads,
     };
     let source = Source::open(&input)?;
     let start = Instant::now();
+    let mut options = options;
+    if let Some(text) = &arguments.calibrate {
+        options.calibration = Some(calibration::of(&source, text.as_deref(), &options)?);
+    }
     let report = match arguments.quiet {
         true => conversion::convert_quietly(&source, &options, target)?,
         false => conversion::convert(source.name(), &source, &options, target)?,

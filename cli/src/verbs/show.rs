@@ -2,6 +2,8 @@
 
 mod plan;
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use kinglet::{KvType, Task};
 use kinglet_formats::kinglet::{
@@ -156,14 +158,16 @@ fn bits_per_weight(file: &KingletFile) -> f64 {
 
 /// How most weights of a file are stored: `int8 g64`.
 pub(crate) fn weight_type(file: &KingletFile) -> String {
-    let largest = file.tensors().iter().max_by_key(|tensor| tensor.n_bytes());
-    largest.map_or_else(String::new, |tensor| match (tensor.layout.to_string(), tensor.group) {
-        (layout, group) if layout.starts_with("i8") => match group {
-            0 => "int8 row".to_owned(),
-            group => format!("int8 g{group}"),
-        },
+    let kind = |tensor: &Tensor| match (tensor.layout.to_string(), tensor.group) {
+        (layout, 0) if layout.starts_with("i8") => "int8 row".to_owned(),
+        (layout, group) if group > 0 => format!("int{} g{group}", &layout[1..2]),
         (layout, _) => layout.split('.').next().unwrap_or_default().to_owned(),
-    })
+    };
+    let mut kinds = BTreeMap::<String, usize>::new();
+    for tensor in file.tensors() {
+        *kinds.entry(kind(tensor)).or_default() += tensor.rows() * tensor.cols();
+    }
+    kinds.into_iter().max_by_key(|&(_, weights)| weights).map_or_else(String::new, |(kind, _)| kind)
 }
 
 fn describe<'a>(file: &'a KingletFile, name: &'a str) -> Description<'a> {

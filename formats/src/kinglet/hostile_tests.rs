@@ -19,6 +19,7 @@ fn open_and_use(bytes: &[u8]) -> Result<(), KingletError> {
         for r in [0, tensor.rows() - 1] {
             match file.view(i) {
                 View::I8(matrix) => matrix.row(r, &mut row),
+                View::I4(matrix) => matrix.row(r, &mut row),
                 View::F16(matrix) => matrix.row(r, &mut row),
                 View::F32 { data, .. } => {
                     let cols = tensor.cols();
@@ -327,7 +328,7 @@ fn record_fields() {
     });
     check(1, "role 9 is unknown", &|r| r[112] = 9);
     check(1, "layout id 77 is unknown", &|r| r[114] = 77);
-    check(1, "layout i4.r8k16 (id 16) is not supported", &|r| r[114] = 16);
+    check(1, "group 0 does not exist in layout i4.r8k16", &|r| r[114] = 16);
     check(1, "0 dimensions", &|r| r[116] = 0);
     check(1, "5 dimensions", &|r| r[116] = 5);
     check(1, "255 dimensions", &|r| r[116] = 255);

@@ -11,7 +11,7 @@ use super::header::{Header, Places, head_hash};
 use super::index::{Index, Tensor};
 use super::meta::Meta;
 use super::{ALIGNMENT, CHUNK};
-use crate::layout::{Layout, f16_r8k1, i8_r8k8};
+use crate::layout::{Layout, f16_r8k1, i4_r8k16, i8_r8k8};
 use crate::map::Bytes;
 
 /// An open `.kinglet` file. Clones share it.
@@ -44,6 +44,8 @@ struct Inner {
 pub enum View<'a> {
     /// Panels of 8-bit integers with scales.
     I8(i8_r8k8::Matrix<'a>),
+    /// Panels of 4-bit integers with scales and minima.
+    I4(i4_r8k16::Matrix<'a>),
     /// Panels of `f16`.
     F16(f16_r8k1::Matrix<'a>),
     /// Rows of `f32`.
@@ -147,6 +149,13 @@ impl KingletFile {
                 let padded_k = data.len() / rows.next_multiple_of(8);
                 let group = if tensor.group == 0 { padded_k } else { tensor.group as usize };
                 View::I8(i8_r8k8::Matrix { rows, cols, padded_k, group, data, scales })
+            }
+            Layout::I4R8K16 => {
+                let (data, scales) = (plane(0), bytemuck::cast_slice(plane(1)));
+                // A panel has `padded_k` columns of 8 half bytes.
+                let padded_k = 2 * (data.len() / rows.next_multiple_of(8));
+                let group = tensor.group as usize;
+                View::I4(i4_r8k16::Matrix { rows, cols, padded_k, group, data, scales })
             }
             Layout::F16R8K1 => {
                 View::F16(f16_r8k1::Matrix { rows, cols, data: bytemuck::cast_slice(plane(0)) })

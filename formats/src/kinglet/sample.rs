@@ -5,7 +5,9 @@ use std::path::Path;
 use half::f16;
 
 use super::*;
-use crate::layout::{Layout, f16_r8k1, f32_rows, i8_r8k8, plane_lengths, u32_rows};
+use crate::layout::{
+    Layout, f16_r8k1, f32_rows, i4_r8k16, i8_r8k8, plane_lengths, u32_rows,
+};
 use crate::spec::{
     Activation, Attention, Block, Head, Input, Layer, MixerKind, Mlp, ModelSpec, Norm, NormKind,
     Position, Rope, RopePairs, RopeScaling, Stack, TokenInput,
@@ -90,6 +92,8 @@ pub(super) fn plan() -> Vec<TensorPlan> {
         tensor("decoder.layers.0.gate_proj.weight", Role::Matrix, Layout::I8R8K8, &[3, 3, 33], 32),
         tensor("decoder.layers.0.down_proj.weight", Role::Matrix, Layout::I8R8K8, &[3, 130], 128),
         tensor("decoder.layers.0.o_proj.weight", Role::Matrix, Layout::I8R8K8, &[8, 65], 0),
+        tensor("decoder.layers.1.up_proj.weight", Role::Matrix, Layout::I4R8K16, &[9, 70], 32),
+        tensor("decoder.layers.1.o_proj.weight", Role::Matrix, Layout::I4R8K16, &[8, 65], 64),
         tensor("table", Role::Other, Layout::F32Rows, &[2, 2, 2, 3], 0),
         tensor("lists", Role::Other, Layout::U32Rows, &[21], 0),
     ]
@@ -129,6 +133,16 @@ pub(super) fn encode(plan: &TensorPlan) -> (Vec<u8>, f32) {
             let mut bytes: Vec<u8> = bytemuck::cast_slice(&data).to_vec();
             bytes.extend_from_slice(bytemuck::cast_slice(&scales));
             (bytes, error.relative())
+        }
+        Layout::I4R8K16 => {
+            let mut data = vec![0; planes.lengths()[0] as usize];
+            let mut scales = vec![f16::ZERO; planes.lengths()[1] as usize / 2];
+            let (group, planes) = (plan.group, (&mut data, &mut scales));
+            let error =
+                i4_r8k16::encode_panels(&values, n_rows, k, group, None, planes.0, planes.1)
+                    .unwrap();
+            data.extend_from_slice(bytemuck::cast_slice(&scales));
+            (data, error.relative())
         }
         Layout::F16R8K1 => {
             let mut data = vec![f16::ZERO; planes.total() as usize / 2];

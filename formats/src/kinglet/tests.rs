@@ -41,6 +41,7 @@ fn assert_is_sample(file: &KingletFile) {
                     assert_eq!((matrix.rows, matrix.cols), (rows, cols));
                     matrix.row(r, &mut out);
                 }
+                View::I4(matrix) => matrix.row(r, &mut out),
                 View::F16(matrix) => matrix.row(r, &mut out),
                 View::F32 { dims, data } => {
                     assert_eq!(dims, tensor.dims);
@@ -56,7 +57,8 @@ fn assert_is_sample(file: &KingletFile) {
         let sum_sq: f64 = values.iter().map(|&v| f64::from(v).powi(2)).sum();
         let relative = (sum_sq_error / sum_sq).sqrt() as f32;
         assert!((relative - tensor.relative_error).abs() <= 1e-3 * relative, "{}", tensor.name);
-        assert!(relative < 0.01, "{}", tensor.name);
+        let most = if tensor.layout == Layout::I4R8K16 { 0.08 } else { 0.01 };
+        assert!(relative < most, "{}", tensor.name);
         let exact = matches!(tensor.layout, Layout::F32Rows | Layout::U32Rows);
         assert_eq!(relative == 0.0, exact);
     }
@@ -113,6 +115,10 @@ fn planes_begin_where_the_description_says() {
     for i in 0..file.tensors().len() {
         let start = match file.view(i) {
             View::I8(m) => {
+                assert_eq!(m.scales.as_ptr() as usize % 64, 0);
+                m.data.as_ptr() as usize
+            }
+            View::I4(m) => {
                 assert_eq!(m.scales.as_ptr() as usize % 64, 0);
                 m.data.as_ptr() as usize
             }

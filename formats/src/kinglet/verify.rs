@@ -50,6 +50,7 @@ impl KingletFile {
         }
         let flaw = match self.view(i) {
             View::I8(matrix) => matrix.flaw().map(|flaw| flaw.0),
+            View::I4(matrix) => matrix.flaw().map(|flaw| flaw.0),
             View::F16(matrix) => matrix.flaw().map(|flaw| flaw.0),
             View::F32 { data, .. } => {
                 (!data.iter().all(|v| v.is_finite())).then_some("a value that is not finite")

@@ -2,7 +2,7 @@
 //! and rows of `f32`.
 //!
 //! A tensor of dims `[.., k]` is a matrix: `k` columns (the last dim) and as many rows as the
-//! product of the other dims. Two layouts are made of **panels** of [`PANEL_ROWS`] rows, so that
+//! product of the other dims. Three layouts are made of **panels** of [`PANEL_ROWS`] rows, so that
 //! one pass along `k` feeds eight outputs; the others are plain rows. The byte-level description is
 //! in the [container's documentation](crate::kinglet).
 
@@ -13,6 +13,7 @@ use thiserror::Error;
 mod encode_error;
 pub mod f16_r8k1;
 pub mod f32_rows;
+pub mod i4_r8k16;
 pub mod i8_r8k8;
 pub mod u32_rows;
 
@@ -36,6 +37,9 @@ pub enum Layout {
     F32Rows,
     /// Plain rows of `u32`.
     U32Rows,
+    /// Panels of 8 rows in lines of 8 rows x 16 columns, 4-bit integers with an `f16` scale and an
+    /// `f16` minimum per group.
+    I4R8K16,
 }
 
 impl Layout {
@@ -46,7 +50,7 @@ impl Layout {
             2 => Ok(Self::F16R8K1),
             3 => Ok(Self::F32Rows),
             4 => Ok(Self::U32Rows),
-            16 => Err(LayoutError::Reserved { id, name: "i4.r8k16" }),
+            16 => Ok(Self::I4R8K16),
             _ => Err(LayoutError::UnknownId { id }),
         }
     }
@@ -58,6 +62,7 @@ impl Layout {
             Self::F16R8K1 => 2,
             Self::F32Rows => 3,
             Self::U32Rows => 4,
+            Self::I4R8K16 => 16,
         }
     }
 }
@@ -69,6 +74,7 @@ impl fmt::Display for Layout {
             Self::F16R8K1 => "f16.r8k1",
             Self::F32Rows => "f32",
             Self::U32Rows => "u32",
+            Self::I4R8K16 => "i4.r8k16",
         })
     }
 }
@@ -126,19 +132,12 @@ impl Planes {
 pub enum LayoutError {
     /// The id belongs to no layout.
     #[error(
-        "layout id {id} is unknown (known: 1 i8.r8k8, 2 f16.r8k1, 3 f32, 4 u32); update Kinglet"
+        "layout id {id} is unknown (known: 1 i8.r8k8, 2 f16.r8k1, 3 f32, 4 u32, 16 i4.r8k16); update \
+         Kinglet"
     )]
     UnknownId {
         /// The id found.
         id: u16,
-    },
-    /// The id is set aside for a layout that this version cannot read.
-    #[error("layout {name} (id {id}) is not supported by this version; update Kinglet")]
-    Reserved {
-        /// The id found.
-        id: u16,
-        /// The layout it is reserved for.
-        name: &'static str,
     },
     /// No dimension, or too many.
     #[error("{rank} dimensions; 1 to {MAX_RANK} are possible")]
@@ -219,6 +218,20 @@ fn i8_groups(cols: u64, group: u32) -> Result<(u64, u64), LayoutError> {
     }
 }
 
+/// Columns of one group's storage and columns of a padded row of `i4.r8k16`.
+fn i4_groups(cols: u64, group: u32) -> Result<(u64, u64), LayoutError> {
+    if group == 0 {
+        let allowed = "32, 64 or 128";
+        return Err(LayoutError::Group { layout: Layout::I4R8K16, group, allowed });
+    }
+    i8_groups(cols, group).map_err(|error| match error {
+        LayoutError::Group { group, .. } => {
+            LayoutError::Group { layout: Layout::I4R8K16, group, allowed: "32, 64 or 128" }
+        }
+        other => other,
+    })
+}
+
 /// Lengths in bytes of the planes of a tensor.
 ///
 /// ```
@@ -237,7 +250,7 @@ pub fn plane_lengths(layout: Layout, dims: &[u64], group: u32) -> Result<Planes,
             .filter(|&n| n < 1 << 62)
             .ok_or_else(|| LayoutError::Overflow { dims: dims.to_vec() })
     };
-    if layout != Layout::I8R8K8 && group != 0 {
+    if !matches!(layout, Layout::I8R8K8 | Layout::I4R8K16) && group != 0 {
         return Err(LayoutError::Group { layout, group, allowed: "only 0" });
     }
     let panels = rows.div_ceil(PANEL_ROWS as u64);
@@ -247,6 +260,13 @@ pub fn plane_lengths(layout: Layout, dims: &[u64], group: u32) -> Result<Planes,
             Ok(Planes::new(&[
                 product(&[panels, 8, padded_cols])?,
                 product(&[panels, padded_cols / group_cols, 8, 2])?,
+            ]))
+        }
+        Layout::I4R8K16 => {
+            let (group_cols, padded_cols) = i4_groups(cols, group)?;
+            Ok(Planes::new(&[
+                product(&[panels, 8, padded_cols / 2])?,
+                product(&[panels, padded_cols / group_cols, 2, 8, 2])?,
             ]))
         }
         Layout::F16R8K1 => Ok(Planes::new(&[product(&[panels, 8, cols, 2])?])),
@@ -282,6 +302,7 @@ mod tests {
         assert_eq!(lengths(Layout::I8R8K8, &[9, 70], 128), [2 * 8 * 128, 2 * 8 * 2]);
         assert_eq!(lengths(Layout::I8R8K8, &[9, 70], 0), [2 * 8 * 128, 2 * 8 * 2]);
         assert_eq!(lengths(Layout::I8R8K8, &[3, 3, 70], 0), [2 * 8 * 128, 2 * 8 * 2]);
+        assert_eq!(lengths(Layout::I4R8K16, &[9, 70], 32), [2 * 8 * 96 / 2, 2 * 3 * 16 * 2]);
         assert_eq!(lengths(Layout::F16R8K1, &[9, 70], 0), [2 * 8 * 70 * 2]);
         assert_eq!(lengths(Layout::F32Rows, &[9, 70], 0), [9 * 70 * 4]);
         assert_eq!(lengths(Layout::F32Rows, &[7], 0), [28]);
@@ -298,7 +319,10 @@ mod tests {
         assert!(matches!(err(Layout::F16R8K1, &[3, 3], 64), E::Group { .. }));
         for group in [1, 16, 63, 96, 256, u32::MAX] {
             assert!(matches!(err(Layout::I8R8K8, &[3, 3], group), E::Group { .. }), "{group}");
+            let four = err(Layout::I4R8K16, &[3, 3], group).to_string();
+            assert!(four.contains("does not exist in layout i4.r8k16 (32, 64 or 128)"), "{four}");
         }
+        assert!(matches!(err(Layout::I4R8K16, &[3, 3], 0), E::Group { .. }));
         for layout in [Layout::I8R8K8, Layout::F16R8K1, Layout::F32Rows, Layout::U32Rows] {
             for dims in [
                 vec![u64::MAX],
@@ -314,11 +338,11 @@ mod tests {
     }
 
     #[test]
-    fn ids_round_trip_and_reserved_ones_are_named() {
-        for layout in [Layout::I8R8K8, Layout::F16R8K1, Layout::F32Rows, Layout::U32Rows] {
+    fn ids_round_trip() {
+        let plain = [Layout::F32Rows, Layout::U32Rows];
+        for layout in [Layout::I8R8K8, Layout::F16R8K1, Layout::I4R8K16].into_iter().chain(plain) {
             assert_eq!(Layout::from_id(layout.id()), Ok(layout));
         }
-        assert!(Layout::from_id(16).unwrap_err().to_string().contains("i4.r8k16"));
         assert!(Layout::from_id(0).unwrap_err().to_string().contains("id 0"));
     }
 

@@ -28,8 +28,8 @@ use kinglet_formats::kinglet::{General, Generation, Prompt, Speech, TextToText, 
 use kinglet_formats::map::Bytes;
 use kinglet_formats::spec::ModelSpec;
 
-use crate::QuantizeError;
 use crate::arch::Mapping;
+use crate::{QuantizeError, WeightType};
 use files::Files;
 use folder::Folder;
 use ggml::GgmlModel;
@@ -127,6 +127,12 @@ impl Source {
             Kind::Marian(model) => model.inputs(),
             Kind::Folder(folder) => folder.inputs(),
         }
+    }
+
+    /// The type that `dtype` stands for with this checkpoint: [`WeightType::Auto`] is
+    /// [`WeightType::Int8`] where it has no 4-bit tensors.
+    pub fn weight_type(&self, dtype: WeightType) -> WeightType {
+        dtype.resolved(self.checkpoint())
     }
 
     /// The network that the checkpoint describes, from its configuration alone.

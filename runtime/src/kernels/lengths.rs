@@ -3,7 +3,7 @@
 //! A failure is a mistake in the caller, never in a file: the loader has checked the planes
 //! against the shapes before any of them gets here.
 
-use super::{F16Panels, FloatRows, I8Panels, PANEL_ROWS, QuantizedRows, TileMut};
+use super::{F16Panels, FloatRows, I4Panels, I8Panels, PANEL_ROWS, QuantizedRows, TileMut};
 use half::f16;
 
 #[inline]
@@ -25,24 +25,45 @@ pub(super) fn gemm_i8(
     x: &QuantizedRows<'_>,
     out: &TileMut<'_>,
 ) {
-    check_group(w.group);
     let panels = w.rows.div_ceil(PANEL_ROWS);
-    let groups = w.padded_k / w.group;
-    assert!(w.padded_k == groups * w.group, "gemm_i8: k {} in groups of {}", w.padded_k, w.group);
-    assert!(
-        x.padded_k == w.padded_k && x.group == w.group,
-        "gemm_i8: activations have k {} in groups of {}, weights k {} in groups of {}",
-        x.padded_k,
-        x.group,
-        w.padded_k,
-        w.group
-    );
+    let groups = check_quantized(w.padded_k, w.group, x);
     let scales = if w.whole_row { 1 } else { groups };
     assert!(fits(w.data.len(), &[panels, PANEL_ROWS, w.padded_k]), "gemm_i8: weight plane");
     assert!(fits(w.scales.len(), &[panels, PANEL_ROWS, scales]), "gemm_i8: scale plane");
-    assert!(fits(x.q.len(), &[x.m, x.padded_k]), "gemm_i8: activations");
-    assert!(fits(x.scales.len(), &[x.m, groups]), "gemm_i8: activation scales");
+    assert!(x.stride >= groups, "gemm_i8: {} activation scales for {groups} groups", x.stride);
     check_columns(w.rows, first_panel, x.m, out);
+}
+
+#[inline]
+pub(super) fn gemm_i4(
+    w: &I4Panels<'_>,
+    first_panel: usize,
+    x: &QuantizedRows<'_>,
+    out: &TileMut<'_>,
+) {
+    let panels = w.rows.div_ceil(PANEL_ROWS);
+    let groups = check_quantized(w.padded_k, w.group, x);
+    assert!(fits(w.data.len(), &[panels, PANEL_ROWS, w.padded_k / 2]), "gemm_i4: weight plane");
+    assert!(fits(w.scales.len(), &[panels, 2 * PANEL_ROWS, groups]), "gemm_i4: scale plane");
+    assert!(x.stride >= 2 * groups, "gemm_i4: no sums behind {} activation scales", x.stride);
+    check_columns(w.rows, first_panel, x.m, out);
+}
+
+/// Checks activations for weights of `padded_k` in groups of `group`; gives the number of groups.
+#[inline]
+fn check_quantized(padded_k: usize, group: usize, x: &QuantizedRows<'_>) -> usize {
+    check_group(group);
+    let groups = padded_k / group;
+    assert!(padded_k == groups * group, "k {padded_k} in groups of {group}");
+    assert!(
+        x.padded_k == padded_k && x.group == group,
+        "activations have k {} in groups of {}, weights k {padded_k} in groups of {group}",
+        x.padded_k,
+        x.group,
+    );
+    assert!(fits(x.q.len(), &[x.m, x.padded_k]), "integer product: activations");
+    assert!(fits(x.scales.len(), &[x.m, x.stride]), "integer product: activation scales");
+    groups
 }
 
 #[inline]

@@ -60,6 +60,22 @@ pub struct I8Panels<'a> {
     pub whole_row: bool,
 }
 
+/// 4-bit weights `[rows, padded_k]` in `i4.r8k16` panels: `scale * q + minimum`, `q` from 0 to 15.
+#[derive(Clone, Copy)]
+pub struct I4Panels<'a> {
+    /// Output features; the last panel may be padded.
+    pub rows: usize,
+    /// k, padded to a multiple of `group`.
+    pub padded_k: usize,
+    /// k per scale: 32, 64 or 128.
+    pub group: usize,
+    /// `[panel][padded_k / 16][8 rows][8 bytes]`; byte `i` has k `i` in its low half and k `8 + i` in
+    /// its high one.
+    pub data: &'a [u8],
+    /// `[panel][group][scales, then minima][8 rows]`
+    pub scales: &'a [f16],
+}
+
 /// fp16 weights `[rows, k]` in `f16.r8k1` panels, or keys and values in the same form.
 #[derive(Clone, Copy)]
 pub struct F16Panels<'a> {
@@ -84,7 +100,10 @@ pub struct QuantizedRows<'a> {
     pub group: usize,
     /// `[m][padded_k]`, each run of 8 in the set's private form.
     pub q: &'a [i16],
-    /// `[m][padded_k / group]`
+    /// Scales from token to token: `padded_k / group`, or twice that where sums follow them.
+    pub stride: usize,
+    /// `[m][stride]`: a scale for each group, then the sum of each group's values, before they were
+    /// quantized, where 4-bit weights ask for it.
     pub scales: &'a [f32],
 }
 
@@ -119,6 +138,9 @@ pub struct Kernels {
     /// `out[t][r] = sum over groups g, in order, of f32(dot_i32) * (f32(w_scale) * x_scale)`,
     /// multiplied and added without fusing, starting from 0.
     pub gemm_i8: fn(&I8Panels<'_>, usize, &QuantizedRows<'_>, &mut TileMut<'_>),
+    /// `gemm_i4(w, first_panel, x, out)`: the same for 4-bit weights, with the sums of `x`. Each
+    /// group's `minimum * x_sum` is added after its product, fused.
+    pub gemm_i4: fn(&I4Panels<'_>, usize, &QuantizedRows<'_>, &mut TileMut<'_>),
     /// `gemm_f16(w, first_panel, x, out)`: the same for fp16 weights and float activations.
     /// `out[t][r] = fma(w[r][k], x[t][k], ..)` over k in order, starting from 0.
     pub gemm_f16: fn(&F16Panels<'_>, usize, &FloatRows<'_>, &mut TileMut<'_>),
@@ -142,6 +164,8 @@ pub struct Kernels {
     /// `rotate_half(x [dims], cos [dims / 2], sin [dims / 2])`: rotates the pairs
     /// `(i, i + dims / 2)` in place.
     pub rotate_half: fn(&mut [f32], &[f32], &[f32]),
+    /// `group_sums(x [k], group, sums)`: the sum of each group, the last one may be shorter.
+    pub group_sums: fn(&[f32], usize, &mut [f32]),
     /// `recur(forget, cell, state)`, all of one length: `f = sigmoid(forget)`,
     /// `state = f * state + (1 - f) * cell`, and `cell` becomes `max(state, 0)`.
     pub recur: fn(&[f32], &mut [f32], &mut [f32]),

@@ -1,43 +1,72 @@
 //! How a matrix product is cut into tiles.
 
-use super::{F16Panels, FloatRows, I8Panels, QuantizedRows, TileMut};
+use super::{F16Panels, FloatRows, I4Panels, I8Panels, QuantizedRows, TileMut};
 use half::f16;
 use std::ops::Range;
 
 /// Activations of a block of tokens stay in the second-level cache while all panels pass by.
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// The planes of an int8 product as pointers; lengths were checked when it was made.
-pub(super) struct I8Product {
+/// The planes of a product with integers as pointers; lengths were checked when it was made.
+pub(super) struct IntProduct {
     data: *const i8,
+    /// From panel to panel.
+    pub(super) panel_bytes: usize,
     scales: *const f16,
+    /// Elements from the scales of a panel to those of the next.
+    panel_scales: usize,
     /// Groups of k.
     pub(super) groups: usize,
-    /// Lines of 8 k in a group.
-    pub(super) lines: usize,
-    /// Elements from the scales of a group to those of the next: 0 when they are the row's.
+    /// Runs of 8 k in a group.
+    pub(super) runs: usize,
+    /// Elements from the scales of a group to those of the next: 0 when they are the row's, 16 when
+    /// minima follow them.
     pub(super) scale_step: usize,
     pub(super) padded_k: usize,
     /// `[m][padded_k]`
     pub(super) q: *const i16,
-    /// `[m][groups]`
+    /// `[m][x_stride]`, sums behind the scales where they are needed
     pub(super) x_scales: *const f32,
+    pub(super) x_stride: usize,
     /// `[m][out_stride]`
     pub(super) out: *mut f32,
     pub(super) out_stride: usize,
 }
 
-impl I8Product {
-    pub(super) fn new(w: &I8Panels<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) -> Self {
+impl IntProduct {
+    pub(super) fn i8(w: &I8Panels<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) -> Self {
+        let groups = w.padded_k / w.group;
         Self {
             data: w.data.as_ptr(),
+            panel_bytes: 8 * w.padded_k,
             scales: w.scales.as_ptr(),
-            groups: w.padded_k / w.group,
-            lines: w.group / 8,
+            panel_scales: if w.whole_row { 8 } else { 8 * groups },
+            groups,
+            runs: w.group / 8,
             scale_step: if w.whole_row { 0 } else { 8 },
             padded_k: w.padded_k,
             q: x.q.as_ptr(),
             x_scales: x.scales.as_ptr(),
+            x_stride: x.stride,
+            out: out.as_mut_ptr(),
+            out_stride: out.stride(),
+        }
+    }
+
+    pub(super) fn i4(w: &I4Panels<'_>, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) -> Self {
+        let groups = w.padded_k / w.group;
+        Self {
+            data: w.data.as_ptr().cast(),
+            panel_bytes: 4 * w.padded_k,
+            scales: w.scales.as_ptr(),
+            panel_scales: 16 * groups,
+            groups,
+            runs: w.group / 8,
+            scale_step: 16,
+            padded_k: w.padded_k,
+            q: x.q.as_ptr(),
+            x_scales: x.scales.as_ptr(),
+            x_stride: x.stride,
             out: out.as_mut_ptr(),
             out_stride: out.stride(),
         }
@@ -50,18 +79,17 @@ impl I8Product {
     #[inline]
     pub(super) unsafe fn weights(&self, panel: usize) -> *const i8 {
         // SAFETY: the panel lies inside the plane.
-        unsafe { self.data.add(panel * 8 * self.padded_k) }
+        unsafe { self.data.add(panel * self.panel_bytes) }
     }
 
-    /// The scales of a panel, 8 a group or 8 in all.
+    /// The scales of a panel, 8 a group or 8 in all; with minima, 16 a group.
     ///
     /// # Safety
     /// The panel must exist.
     #[inline]
     pub(super) unsafe fn weight_scales(&self, panel: usize) -> *const f16 {
-        let scales = if self.scale_step == 0 { 1 } else { self.groups };
         // SAFETY: the panel lies inside the plane.
-        unsafe { self.scales.add(panel * 8 * scales) }
+        unsafe { self.scales.add(panel * self.panel_scales) }
     }
 
     /// Ranges of tokens whose activations stay in cache, multiples of `tile` tokens.

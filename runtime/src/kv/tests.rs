@@ -149,6 +149,7 @@ fn panels_are_what_the_kernels_take() {
                     padded_k: panels.padded_k,
                     group: panels.group,
                     q: &quantized,
+                    stride: panels.padded_k / panels.group,
                     scales: &scales,
                 };
                 (kernels.gemm_i8)(&panels, 0, &q, &mut tile);

@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn rows_run_from_ahead_to_behind() {
-        let matrix = Matrix { rows: 0, k: 0, group: None, tensor: 0, bias: None, bytes: 0 };
+        let matrix =
+            Matrix { rows: 0, k: 0, group: None, minima: false, tensor: 0, bias: None, bytes: 0 };
         let positions = Disentangled::new([matrix, matrix], 8, 16);
         assert_eq!(positions.row(5, 5), 8);
         assert_eq!((positions.row(5, 3), positions.row(3, 5)), (10, 6));

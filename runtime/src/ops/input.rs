@@ -3,14 +3,40 @@
 use super::Context;
 use super::product::FEW_TOKENS;
 use crate::error::Error;
-use crate::kernels::{FloatRows, QuantizedRows};
+use crate::kernels::{FloatRows, Kernels, QuantizedRows};
 use crate::memory::Room;
 use crate::weights::Matrix;
 
-/// k per activation scale of matrices that share an input; `None` if all are fp16. That they agree
-/// is checked when they are bound.
-fn group_of(parts: &[Matrix]) -> Option<usize> {
-    parts.iter().find_map(|part| part.group)
+/// How an input is quantized.
+#[derive(Clone, Copy)]
+struct Quantized {
+    /// Values that share a scale.
+    group: usize,
+    /// Whether the sum of each group is wanted.
+    sums: bool,
+}
+
+impl Quantized {
+    /// What `parts`, which share an input, want; `None` if all are fp16. That their groups agree is
+    /// checked when they are bound.
+    fn of(parts: &[Matrix]) -> Option<Self> {
+        let group = parts.iter().find_map(|part| part.group)?;
+        Some(Self { group, sums: parts.iter().any(|part| part.minima) })
+    }
+
+    /// Scales of a row of `k` values, with the sums behind them.
+    fn stride(self, k: usize) -> usize {
+        k.div_ceil(self.group) * if self.sums { 2 } else { 1 }
+    }
+
+    /// Quantizes a row of `k` values: `q` `[padded_k]`, `scales` `[stride]`.
+    fn row(self, kernels: &Kernels, x: &[f32], q: &mut [i16], scales: &mut [f32]) {
+        let (scales, sums) = scales.split_at_mut(x.len().div_ceil(self.group));
+        (kernels.quantize_row)(x, self.group, q, scales);
+        if self.sums {
+            (kernels.group_sums)(x, self.group, sums);
+        }
+    }
 }
 
 /// The input of a product, `[m][k]`, quantized where the weights call for it.
@@ -24,18 +50,21 @@ pub(crate) struct Input<'a> {
     pub(super) padded_k: usize,
     pub(super) group: usize,
     pub(super) q: &'a [i16],
+    /// Scales from row to row.
+    pub(super) scale_stride: usize,
     pub(super) scales: &'a [f32],
 }
 
 impl<'a> Input<'a> {
     pub(super) fn quantized(&self, row: usize, m: usize) -> QuantizedRows<'a> {
-        let n_groups = self.padded_k / self.group;
+        let (padded_k, stride) = (self.padded_k, self.scale_stride);
         QuantizedRows {
             m,
-            padded_k: self.padded_k,
+            padded_k,
             group: self.group,
-            q: &self.q[row * self.padded_k..(row + m) * self.padded_k],
-            scales: &self.scales[row * n_groups..(row + m) * n_groups],
+            q: &self.q[row * padded_k..(row + m) * padded_k],
+            stride,
+            scales: &self.scales[row * stride..(row + m) * stride],
         }
     }
 
@@ -54,13 +83,13 @@ pub(crate) struct QuantizeScratch {
 }
 
 impl QuantizeScratch {
-    /// Room for `m` tokens of up to `k` values in groups of 32 or more.
+    /// Room for `m` tokens of up to `k` values in groups of 32 or more, with scales and sums.
     pub(crate) fn new(m: usize, k: usize, room: &mut Room) -> Result<Self, Error> {
         let q = room.zeroed(m.saturating_mul(k.next_multiple_of(128)))?;
-        Ok(Self { q, scales: room.zeroed(m.saturating_mul(k.div_ceil(32)))? })
+        Ok(Self { q, scales: room.zeroed(m.saturating_mul(2 * k.div_ceil(32)))? })
     }
 
-    /// Quantizes `x` `[m][k]` if any of `parts` has int8 weights.
+    /// Quantizes `x` `[m][k]` if any of `parts` has int8 or 4-bit weights.
     pub(crate) fn input<'a>(
         &'a mut self,
         ctx: &Context<'_>,
@@ -79,19 +108,23 @@ impl QuantizeScratch {
         stride: usize,
         parts: &[Matrix],
     ) -> Input<'a> {
-        let (k, group) = (parts[0].k, group_of(parts));
+        let (k, quantized) = (parts[0].k, Quantized::of(parts));
         let kernels = ctx.ops.kernels;
         let m = if x.len() < k { 0 } else { (x.len() - k) / stride + 1 };
-        if let Some(group) = group {
-            let (q, scales) = self.planes(m, k, group);
+        if let Some(quantized) = quantized {
+            let (q, scales) = self.planes(m, k, quantized);
             ctx.crew.row_pairs(q, scales, rows_per_item(m), |first, q, scales| {
-                let out = rows(q, k.next_multiple_of(group)).zip(rows(scales, k.div_ceil(group)));
+                let out = rows(q, k.next_multiple_of(quantized.group));
+                let out = out.zip(rows(scales, quantized.stride(k)));
                 for (row, (q, scales)) in (first..).zip(out) {
-                    (kernels.quantize_row)(&x[row * stride..][..k], group, q, scales);
+                    quantized.row(kernels, &x[row * stride..][..k], q, scales);
                 }
             });
         }
-        self.made(x, (m, k, stride), group)
+        if let Some(moments) = ctx.ops.moments {
+            moments.add(parts, x, (m, k, stride));
+        }
+        self.made(x, (m, k, stride), quantized)
     }
 
     /// The same for rows that are made first: `make(row, x)` writes each into `x` `[m][k]`, and it
@@ -103,22 +136,22 @@ impl QuantizeScratch {
         parts: &[Matrix],
         make: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Input<'a> {
-        let (k, group) = (parts[0].k, group_of(parts));
+        let (k, quantized) = (parts[0].k, Quantized::of(parts));
         let kernels = ctx.ops.kernels;
         let m = x.len() / k;
-        if let Some(group) = group {
-            let (q, scales) = self.planes(m, k, group);
+        if let Some(quantized) = quantized {
+            let (q, scales) = self.planes(m, k, quantized);
             ctx.crew.row_triples(
                 (&mut *x, k),
                 q,
                 scales,
                 rows_per_item(m),
                 |first, x, q, scales| {
-                    let out =
-                        rows(q, k.next_multiple_of(group)).zip(rows(scales, k.div_ceil(group)));
+                    let out = rows(q, k.next_multiple_of(quantized.group));
+                    let out = out.zip(rows(scales, quantized.stride(k)));
                     for (row, (x, (q, scales))) in (first..).zip(rows(x, k).zip(out)) {
                         make(row, x);
-                        (kernels.quantize_row)(x, group, q, scales);
+                        quantized.row(kernels, x, q, scales);
                     }
                 },
             );
@@ -127,26 +160,36 @@ impl QuantizeScratch {
                 (first..).zip(rows(x, k)).for_each(|(row, x)| make(row, x));
             });
         }
-        self.made(x, (m, k, k), group)
+        if let Some(moments) = ctx.ops.moments {
+            moments.add(parts, x, (m, k, k));
+        }
+        self.made(x, (m, k, k), quantized)
     }
 
     /// Integers and scales of `m` rows of `k` values, with the lengths of their rows.
-    fn planes(&mut self, m: usize, k: usize, group: usize) -> (Plane<'_, i16>, Plane<'_, f32>) {
-        let (padded_k, n_groups) = (k.next_multiple_of(group), k.div_ceil(group));
-        ((&mut self.q[..m * padded_k], padded_k), (&mut self.scales[..m * n_groups], n_groups))
+    fn planes(
+        &mut self,
+        m: usize,
+        k: usize,
+        quantized: Quantized,
+    ) -> (Plane<'_, i16>, Plane<'_, f32>) {
+        let (padded_k, stride) = (k.next_multiple_of(quantized.group), quantized.stride(k));
+        ((&mut self.q[..m * padded_k], padded_k), (&mut self.scales[..m * stride], stride))
     }
 
-    /// The input, once it is quantized if `group` says so.
+    /// The input, once it is quantized as `quantized` says.
     fn made<'a>(
         &'a self,
         x: &'a [f32],
         (m, k, stride): (usize, usize, usize),
-        group: Option<usize>,
+        quantized: Option<Quantized>,
     ) -> Input<'a> {
         let (q, scales): (&[_], &[_]) =
-            if group.is_some() { (&self.q, &self.scales) } else { (&[], &[]) };
-        let group = group.unwrap_or(k);
-        Input { m, k, stride, x, padded_k: k.next_multiple_of(group), group, q, scales }
+            if quantized.is_some() { (&self.q, &self.scales) } else { (&[], &[]) };
+        let group = quantized.map_or(k, |quantized| quantized.group);
+        let scale_stride = quantized.map_or(0, |quantized| quantized.stride(k));
+        let padded_k = k.next_multiple_of(group);
+        Input { m, k, stride, x, padded_k, group, q, scale_stride, scales }
     }
 }
 

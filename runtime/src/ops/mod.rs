@@ -3,12 +3,14 @@
 mod chosen;
 mod experts;
 mod input;
+mod moments;
 mod norm;
 mod product;
 
 pub(crate) use chosen::ChosenRows;
 pub(crate) use experts::{ExpertRows, ExpertWeights};
 pub(crate) use input::{Input, QuantizeScratch};
+pub(crate) use moments::Moments;
 pub(crate) use norm::{BoundNorm, add_normed, apply_norm, norm_row};
 pub(crate) use product::{Linears, PairedLinears};
 
@@ -34,6 +36,8 @@ pub(crate) struct Context<'a> {
 pub(crate) struct Ops<'a> {
     pub(crate) kernels: &'static Kernels,
     pub(crate) file: &'a KingletFile,
+    /// Where inputs of products are counted, if somebody wants to know them.
+    pub(crate) moments: Option<&'a Moments>,
 }
 
 /// A tile of one thread, for products that are combined with others before they are written.

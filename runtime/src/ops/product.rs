@@ -190,6 +190,7 @@ pub(super) fn multiply(
     let m = out.rows();
     match matrix.panels(ops.file) {
         Panels::I8(w) => (ops.kernels.gemm_i8)(&w, panel, &input.quantized(row, m), out),
+        Panels::I4(w) => (ops.kernels.gemm_i4)(&w, panel, &input.quantized(row, m), out),
         Panels::F16(w) => (ops.kernels.gemm_f16)(&w, panel, &input.floats(row, m), out),
     }
 }

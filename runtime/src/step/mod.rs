@@ -20,7 +20,7 @@ use crate::kv::KvSequence;
 use crate::network::{
     BoundBlock, BoundGain, BoundHead, BoundInput, BoundStack, Network, Projections,
 };
-use crate::ops::{BoundNorm, Context, Ops, add_normed, apply_norm};
+use crate::ops::{BoundNorm, Context, Moments, Ops, add_normed, apply_norm};
 use crate::team::{Crew, Team};
 
 /// Everything a step works on. The rows are those of the workspace's batch.
@@ -30,6 +30,7 @@ pub(crate) struct Step<'a, 'm> {
     pub(crate) stack: &'a BoundStack,
     pub(crate) kernels: &'static Kernels,
     pub(crate) team: &'a Team,
+    pub(crate) moments: Option<&'a Moments>,
     /// Keys and values, as segments name them by number. Rooms for the rows' own have been reserved.
     pub(crate) memories: &'a mut [&'m mut KvSequence],
     pub(crate) workspace: &'a mut Workspace,
@@ -80,7 +81,8 @@ impl Step<'_, '_> {
         }
         let team = self.team;
         let result = team.enter(|crew| {
-            let ctx = Context { crew, ops: Ops { kernels: self.kernels, file: self.file } };
+            let ops = Ops { kernels: self.kernels, file: self.file, moments: self.moments };
+            let ctx = Context { crew, ops };
             if !self.layers(&ctx, keep_going) {
                 return Ok(None);
             }

@@ -34,6 +34,7 @@ pub(crate) fn values(file: &KingletFile, index: usize) -> Vec<f32> {
         View::F32 { data, .. } => data.to_vec(),
         View::U32 { data } => data.iter().map(|&n| n as f32).collect(),
         View::I8(matrix) => rows(matrix.rows, matrix.cols, |r, out| matrix.row(r, out)),
+        View::I4(matrix) => rows(matrix.rows, matrix.cols, |r, out| matrix.row(r, out)),
         View::F16(matrix) => rows(matrix.rows, matrix.cols, |r, out| matrix.row(r, out)),
     }
 }

@@ -182,7 +182,8 @@ fn hidden_states_match_the_reference() {
 #[test]
 fn sequences_in_one_step_get_the_bits_they_get_alone() {
     let families = decoders().chain(tiny::families_of(Kind::EncoderDecoder));
-    for (family, dtype) in families.zip([WeightType::Int8, WeightType::F16].into_iter().cycle()) {
+    let dtypes = [WeightType::Int8, WeightType::Int4, WeightType::F16];
+    for (family, dtype) in families.zip(dtypes.into_iter().cycle()) {
         for kv in [kinglet::KvType::F16, kinglet::KvType::Int8] {
             let Converted { model, golden, .. } = convert(family, dtype, &ModelOptions::default());
             let options = kinglet::SessionOptions::default().kv(kv);

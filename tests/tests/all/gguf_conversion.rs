@@ -180,6 +180,7 @@ fn assert_same_as(folder: &Path, family: &str, file: &GgufFile) {
     for (i, tensor) in ours.tensors().iter().enumerate() {
         let same = match (ours.view(i), theirs.view(i)) {
             (View::I8(a), View::I8(b)) => a.data == b.data && a.scales == b.scales,
+            (View::I4(a), View::I4(b)) => a.data == b.data && a.scales == b.scales,
             (View::F16(a), View::F16(b)) => a.data == b.data,
             (View::F32 { data: a, .. }, View::F32 { data: b, .. }) => a == b,
             _ => false,

@@ -35,8 +35,8 @@ export async function convertFiles(platform, name, files, { type, group, retries
  */
 export function checkpointOf(platform, source, options) {
   if (typeof source !== 'string' && !(source instanceof URL)) return null;
-  const { type = 'int8', group = 64, signal } = options;
-  const how = type === 'int8' && String(group) === '64' ? '' : `#${type}-${group}`;
+  const { type = 'auto', group, signal } = options;
+  const how = type === 'auto' && group === undefined ? '' : `#${[type, group].filter((word) => word !== undefined).join('-')}`;
   const repository = parse(String(source));
   if (repository) {
     const endpoint = (options.endpoint ?? platform.hub?.endpoint ?? ENDPOINT).replace(/\/+$/, '');

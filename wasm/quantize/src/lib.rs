@@ -21,7 +21,7 @@ use std::ops::ControlFlow;
 use js_sys::{Error, Function};
 use kinglet_formats::checkpoint;
 use kinglet_formats::map::BytesMut;
-use kinglet_quantize::{Options, Source, Stage, Update, quantize_to};
+use kinglet_quantize::{Options, Source, Stage, Update, WeightType, quantize_to};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
 use sink::Sink;
@@ -61,10 +61,8 @@ impl Conversion {
         write: Function,
         progress: &Function,
     ) -> Result<(), Error> {
-        let mut options = Options::default();
-        if let Some(dtype) = dtype {
-            options.dtype = dtype.parse().map_err(|e| error::option("type", &e))?;
-        }
+        let dtype = dtype.map_or(Ok(WeightType::Auto), |dtype| dtype.parse());
+        let mut options = Options::of(dtype.map_err(|e| error::option("type", &e))?);
         if let Some(group) = group {
             options.group = group.parse().map_err(|e| error::option("group", &e))?;
         }

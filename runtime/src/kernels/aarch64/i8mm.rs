@@ -7,30 +7,51 @@
 
 use super::convert::{quantize_row, to_f16};
 use super::neon;
-use super::tile::{I8Tile, add_group, for_each_tile, load_scales, zero_sums};
-use crate::kernels::product::I8Product;
-use crate::kernels::{I8Panels, Kernels, QuantizedRows, TileMut};
+use super::tile::{
+    IntTile, add_group, add_minima, for_each_tile, load_scales, runs_of_line, two_rows, zero_sums,
+};
+use crate::kernels::product::IntProduct;
+use crate::kernels::{I4Panels, I8Panels, Kernels, QuantizedRows, TileMut, lengths};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
 /// The table; to be handed out where `i8mm` was detected.
-pub(super) static KERNELS: Kernels =
-    Kernels { name: "i8mm", quantize_row: quantize_row::<true>, gemm_i8, to_f16, ..neon::KERNELS };
+pub(super) static KERNELS: Kernels = Kernels {
+    name: "i8mm",
+    quantize_row: quantize_row::<true>,
+    gemm_i8,
+    gemm_i4,
+    to_f16,
+    ..neon::KERNELS
+};
 
 /// Tokens of a tile: 4 sums each leave 8 registers for weights and activations.
 const TOKENS: usize = 6;
 
 fn gemm_i8(w: &I8Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
-    for_each_tile(w, first_panel, x, out, TOKENS, |product, tile| {
+    lengths::gemm_i8(w, first_panel, x, out);
+    let size = (x.m, out.cols());
+    all_tiles::<false>(&IntProduct::i8(w, x, out), first_panel, size);
+}
+
+fn gemm_i4(w: &I4Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
+    lengths::gemm_i4(w, first_panel, x, out);
+    let size = (x.m, out.cols());
+    all_tiles::<true>(&IntProduct::i4(w, x, out), first_panel, size);
+}
+
+/// Tokens and columns `size` of a product of which the lengths were checked.
+fn all_tiles<const FOUR: bool>(product: &IntProduct, first_panel: usize, size: (usize, usize)) {
+    for_each_tile(product, first_panel, size, TOKENS, |tile| {
         // SAFETY: the tile is one of `for_each_tile`; the set's features were detected.
         unsafe {
             match tile.tokens {
-                1 => tile_of::<1>(product, tile),
-                2 => tile_of::<2>(product, tile),
-                3 => tile_of::<3>(product, tile),
-                4 => tile_of::<4>(product, tile),
-                5 => tile_of::<5>(product, tile),
-                _ => tile_of::<6>(product, tile),
+                1 => tile_of::<FOUR, 1>(product, tile),
+                2 => tile_of::<FOUR, 2>(product, tile),
+                3 => tile_of::<FOUR, 3>(product, tile),
+                4 => tile_of::<FOUR, 4>(product, tile),
+                5 => tile_of::<FOUR, 5>(product, tile),
+                _ => tile_of::<FOUR, 6>(product, tile),
             }
         }
     });
@@ -39,35 +60,42 @@ fn gemm_i8(w: &I8Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mu
 /// # Safety
 /// `tile` must be one of `product`, with `T` tokens.
 #[target_feature(enable = "neon,i8mm")]
-unsafe fn tile_of<const T: usize>(product: &I8Product, tile: &I8Tile) {
-    // SAFETY: all pointers stay inside the planes: `groups * lines` lines of 64 bytes and their
-    // scales, and as many runs of 16 activation bytes for each token.
+unsafe fn tile_of<const FOUR: bool, const T: usize>(product: &IntProduct, tile: &IntTile) {
+    // SAFETY: all pointers stay inside the planes: `groups * runs` runs of 8 k (a line of 64 bytes each,
+    // or two runs in one) and their scales, and as many of 16 activation bytes for each token.
     unsafe {
         let mut line = product.weights(tile.panel);
         let mut scales = product.weight_scales(tile.panel);
         let mut q = product.q.add(tile.token * product.padded_k).cast::<i8>();
-        let x_scales = product.x_scales.add(tile.token * product.groups);
+        let x_scales = product.x_scales.add(tile.token * product.x_stride);
         let high_by_8 = vld1q_s32([8, 0, 8, 0].as_ptr());
         let mut sums = [zero_sums(); T];
         for g in 0..product.groups {
             let mut dots = [[vdupq_n_s32(0); 4]; T];
-            for _ in 0..product.lines {
-                let w: [_; 4] = std::array::from_fn(|pair| vld1q_s8(line.add(16 * pair)));
-                for (t, dots) in dots.iter_mut().enumerate() {
-                    let x = vld1q_s8(q.add(t * 2 * product.padded_k));
-                    for (dot, w) in dots.iter_mut().zip(w) {
-                        *dot = smmla(*dot, w, x);
+            for _ in 0..product.runs / runs_of_line(FOUR) {
+                for run in 0..runs_of_line(FOUR) {
+                    let w: [_; 4] = std::array::from_fn(|pair| two_rows::<FOUR>(line, run, pair));
+                    for (t, dots) in dots.iter_mut().enumerate() {
+                        let x = vld1q_s8(q.add(t * 2 * product.padded_k));
+                        for (dot, w) in dots.iter_mut().zip(w) {
+                            *dot = smmla(*dot, w, x);
+                        }
                     }
+                    q = q.add(16);
                 }
                 line = line.add(64);
-                q = q.add(16);
             }
             let group_scales = load_scales(scales);
+            let minima = if FOUR { load_scales(scales.add(8)) } else { zero_sums() };
             scales = scales.add(product.scale_step);
             for (t, (sums, d)) in sums.iter_mut().zip(dots).enumerate() {
                 let d = d.map(|dot| vshlq_s32(dot, high_by_8));
                 let dots = [vpaddq_s32(d[0], d[1]), vpaddq_s32(d[2], d[3])];
-                add_group(sums, dots, group_scales, *x_scales.add(t * product.groups + g));
+                add_group(sums, dots, group_scales, *x_scales.add(t * product.x_stride + g));
+                if FOUR {
+                    let x_sum = *x_scales.add(t * product.x_stride + product.groups + g);
+                    add_minima(sums, minima, x_sum);
+                }
             }
         }
         for (t, sums) in sums.into_iter().enumerate() {

@@ -1,12 +1,11 @@
-//! What the int8 products of all sets share: the walk over tiles, scaling and storing.
+//! What the integer products of all sets share: the walk over tiles, weights, scaling and storing.
 
-use crate::kernels::product::{I8Product, balanced};
-use crate::kernels::{I8Panels, QuantizedRows, TileMut, lengths};
+use crate::kernels::product::{IntProduct, balanced};
 use half::f16;
 use std::arch::aarch64::*;
 
 /// One panel times a few tokens.
-pub(super) struct I8Tile {
+pub(super) struct IntTile {
     pub(super) panel: usize,
     /// First token.
     pub(super) token: usize,
@@ -18,31 +17,54 @@ pub(super) struct I8Tile {
     cols: usize,
 }
 
-/// Checks the lengths, then calls `run` for tiles of at most `tokens` tokens; `run` may rely on
-/// the panel, the tokens and the output being there.
+/// Calls `run` for tiles of at most `tokens` of the `m` tokens, and all `cols` columns. The lengths
+/// were checked, so that `run` may rely on the panel, the tokens and the output being there.
 #[inline(always)]
 pub(super) fn for_each_tile(
-    w: &I8Panels<'_>,
+    product: &IntProduct,
     first_panel: usize,
-    x: &QuantizedRows<'_>,
-    out: &mut TileMut<'_>,
+    (m, cols): (usize, usize),
     tokens: usize,
-    run: impl Fn(&I8Product, &I8Tile),
+    run: impl Fn(&IntTile),
 ) {
-    lengths::gemm_i8(w, first_panel, x, out);
-    let product = I8Product::new(w, x, out);
-    for block in product.token_blocks(x.m, tokens) {
-        for panel in 0..out.cols().div_ceil(8) {
-            let cols = (out.cols() - panel * 8).min(8);
+    for block in product.token_blocks(m, tokens) {
+        for panel in 0..cols.div_ceil(8) {
+            let cols = (cols - panel * 8).min(8);
             for tile in balanced(block.clone(), tokens) {
-                // SAFETY: the tile lies inside `out`.
+                // SAFETY: the tile lies inside the output.
                 let to = unsafe { product.out.add(tile.start * product.out_stride + panel * 8) };
                 let panel = first_panel + panel;
                 let (token, tokens) = (tile.start, tile.len());
-                run(&product, &I8Tile { panel, token, tokens, out: to, cols });
+                run(&IntTile { panel, token, tokens, out: to, cols });
             }
         }
     }
+}
+
+/// Runs of 8 k in a line of 64 bytes.
+pub(super) const fn runs_of_line(four: bool) -> usize {
+    if four { 2 } else { 1 }
+}
+
+/// Rows `2 * pair` and `2 * pair + 1` of a run of 8 k of a line. A line of int8 is one run, a line of
+/// 4-bit weights two: the low and the high halves of its bytes.
+///
+/// # Safety
+/// `line` must be valid for 64 bytes, `pair < 4`.
+#[target_feature(enable = "neon")]
+#[inline]
+pub(super) unsafe fn two_rows<const FOUR: bool>(
+    line: *const i8,
+    run: usize,
+    pair: usize,
+) -> int8x16_t {
+    // SAFETY: as the caller promises.
+    let bytes = unsafe { vld1q_u8(line.add(16 * pair).cast()) };
+    vreinterpretq_s8_u8(match (FOUR, run) {
+        (false, _) => bytes,
+        (true, 0) => vandq_u8(bytes, vdupq_n_u8(15)),
+        (true, _) => vshrq_n_u8::<4>(bytes),
+    })
 }
 
 /// The f32 sums of the 8 rows of a panel.
@@ -76,14 +98,23 @@ pub(super) fn add_group(sums: &mut Sums, dots: [int32x4_t; 2], scales: Sums, x_s
     }
 }
 
-impl I8Tile {
+/// `sums += minima * x_sum`, fused.
+#[target_feature(enable = "neon")]
+#[inline]
+pub(super) fn add_minima(sums: &mut Sums, minima: Sums, x_sum: f32) {
+    for i in 0..2 {
+        sums[i] = vfmaq_n_f32(sums[i], minima[i], x_sum);
+    }
+}
+
+impl IntTile {
     /// Writes the sums of the `t`-th token of the tile.
     ///
     /// # Safety
     /// `t < self.tokens`, and the tile must come from [`for_each_tile`].
     #[target_feature(enable = "neon")]
     #[inline]
-    pub(super) unsafe fn store(&self, product: &I8Product, t: usize, sums: Sums) {
+    pub(super) unsafe fn store(&self, product: &IntProduct, t: usize, sums: Sums) {
         // SAFETY: the row lies inside the tile.
         unsafe { store(self.out.add(t * product.out_stride), sums, self.cols) }
     }

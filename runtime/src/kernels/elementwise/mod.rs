@@ -16,7 +16,7 @@ pub(super) use activation::activate;
 pub(super) use norm::{layer_norm, rms_norm};
 pub(super) use recurrent::recur;
 pub(super) use softmax::softmax_exp;
-pub(super) use vector::{add, mul, rotate_half, scale, scale_add};
+pub(super) use vector::{add, group_sums, mul, rotate_half, scale, scale_add};
 
 /// Partial sums of a reduction: two AVX-512 registers, so that two additions are in flight.
 const LANES: usize = 32;
@@ -77,6 +77,7 @@ macro_rules! elementwise_for {
             scale_add(x: &mut [f32], factor: f32, y: &[f32]);
             scale(x: &mut [f32], factor: f32);
             rotate_half(x: &mut [f32], cos: &[f32], sin: &[f32]);
+            group_sums(x: &[f32], group: usize, sums: &mut [f32]);
             recur(forget: &[f32], cell: &mut [f32], state: &mut [f32]);
         }
     };

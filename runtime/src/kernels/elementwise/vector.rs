@@ -1,6 +1,6 @@
 //! Vector arithmetic: sums, products, rotations.
 
-use super::fma;
+use super::{fma, reduce};
 
 /// `x *= y`
 #[inline(always)]
@@ -34,6 +34,15 @@ pub(in crate::kernels) fn scale_add(x: &mut [f32], factor: f32, y: &[f32]) {
 pub(in crate::kernels) fn scale(x: &mut [f32], factor: f32) {
     for x in x {
         *x *= factor;
+    }
+}
+
+/// The sum of each group of `x`.
+#[inline(always)]
+pub(in crate::kernels) fn group_sums(x: &[f32], group: usize, sums: &mut [f32]) {
+    assert!(x.len().div_ceil(group) <= sums.len(), "group_sums: too few sums");
+    for (x, sum) in x.chunks(group).zip(sums) {
+        *sum = reduce(x, |sum, x| sum + x);
     }
 }
 

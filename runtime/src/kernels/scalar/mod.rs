@@ -6,7 +6,8 @@
 use super::elementwise::{self, fma};
 use super::lengths;
 use super::{
-    ACTIVATION_MAX, F16Panels, FloatRows, I8Panels, Kernels, PANEL_ROWS, QuantizedRows, TileMut,
+    ACTIVATION_MAX, F16Panels, FloatRows, I4Panels, I8Panels, Kernels, PANEL_ROWS, QuantizedRows,
+    TileMut,
 };
 use half::f16;
 
@@ -15,6 +16,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     name: "scalar",
     quantize_row,
     gemm_i8,
+    gemm_i4,
     gemm_f16,
     rms_norm: elementwise::rms_norm,
     layer_norm: elementwise::layer_norm,
@@ -25,6 +27,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     scale_add: elementwise::scale_add,
     scale: elementwise::scale,
     rotate_half: elementwise::rotate_half,
+    group_sums: elementwise::group_sums,
     recur: elementwise::recur,
     to_f16,
 };
@@ -78,7 +81,35 @@ fn gemm_i8(w: &I8Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mu
                 }
                 let scale = if w.whole_row { panel } else { panel * groups + g };
                 let scale = w.scales[scale * PANEL_ROWS + row].to_f32();
-                sum += dot as f32 * (scale * x.scales[t * groups + g]);
+                sum += dot as f32 * (scale * x.scales[t * x.stride + g]);
+            }
+            *out = sum;
+        }
+    }
+}
+
+fn gemm_i4(w: &I4Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
+    lengths::gemm_i4(w, first_panel, x, out);
+    let groups = w.padded_k / w.group;
+    for t in 0..x.m {
+        let q = &x.q[t * w.padded_k..][..w.padded_k];
+        let (x_scales, x_sums) = x.scales[t * x.stride..].split_at(groups);
+        for (column, out) in out.row(t).iter_mut().enumerate() {
+            let (panel, row) = (first_panel + column / PANEL_ROWS, column % PANEL_ROWS);
+            let mut sum = 0.0f32;
+            for (g, q) in q.chunks_exact(w.group).enumerate() {
+                let lines = &w.data[(panel * w.padded_k + g * w.group) * PANEL_ROWS / 2..];
+                let mut dot = 0i32;
+                for (line, q) in lines.chunks_exact(PANEL_ROWS * 8).zip(q.chunks_exact(16)) {
+                    for (i, &pair) in line[row * 8..][..8].iter().enumerate() {
+                        dot += i32::from(pair & 15) * i32::from(q[i]);
+                        dot += i32::from(pair >> 4) * i32::from(q[8 + i]);
+                    }
+                }
+                let scales = &w.scales[(panel * groups + g) * 2 * PANEL_ROWS..];
+                let (scale, minimum) = (scales[row].to_f32(), scales[PANEL_ROWS + row].to_f32());
+                sum += dot as f32 * (scale * x_scales[g]);
+                sum = fma(minimum, x_sums[g], sum);
             }
             *out = sum;
         }

@@ -2,7 +2,8 @@
 
 use super::{Random, assert_same, scalar, vector_sets};
 use crate::kernels::{
-    ACTIVATION_MAX, F16Panels, FloatRows, I8Panels, Kernels, PANEL_ROWS, QuantizedRows, TileMut,
+    ACTIVATION_MAX, F16Panels, FloatRows, I4Panels, I8Panels, Kernels, PANEL_ROWS, QuantizedRows,
+    TileMut,
 };
 use half::f16;
 
@@ -50,24 +51,9 @@ impl I8Case {
 
     /// `[m][cols]` for the rows from `8 * first_panel` on.
     fn run(&self, set: &Kernels, first_panel: usize, cols: usize) -> Vec<f32> {
-        let groups = self.padded_k / self.group;
-        let mut q = vec![0; self.m * self.padded_k];
-        let mut scales = vec![0.0; self.m * groups];
-        for t in 0..self.m {
-            (set.quantize_row)(
-                &self.activations[t * self.padded_k..][..self.padded_k],
-                self.group,
-                &mut q[t * self.padded_k..][..self.padded_k],
-                &mut scales[t * groups..][..groups],
-            );
-        }
-        let x = QuantizedRows {
-            m: self.m,
-            padded_k: self.padded_k,
-            group: self.group,
-            q: &q,
-            scales: &scales,
-        };
+        let (q, scales, stride) = quantized(set, &self.activations, self.padded_k, self.group);
+        let (m, padded_k, group) = (self.m, self.padded_k, self.group);
+        let x = QuantizedRows { m, padded_k, group, q: &q, stride, scales: &scales };
         run_into_tile(self.m, cols, |out| (set.gemm_i8)(&self.panels(), first_panel, &x, out))
     }
 
@@ -93,6 +79,139 @@ impl I8Case {
                     .collect();
                 assert_same(set.name, &case, &self.run(set, first, cols), &part);
             }
+        }
+    }
+}
+
+/// Activations `[m][padded_k]` in a set's own order; scales and sums, and their number in a row.
+fn quantized(
+    set: &Kernels,
+    x: &[f32],
+    padded_k: usize,
+    group: usize,
+) -> (Vec<i16>, Vec<f32>, usize) {
+    let (m, groups) = (x.len() / padded_k, padded_k / group);
+    let (mut q, mut scales) = (vec![0; m * padded_k], vec![0.0; m * 2 * groups]);
+    for ((x, q), scales) in x
+        .chunks_exact(padded_k)
+        .zip(q.chunks_exact_mut(padded_k))
+        .zip(scales.chunks_exact_mut(2 * groups))
+    {
+        let (scales, sums) = scales.split_at_mut(groups);
+        (set.quantize_row)(x, group, q, scales);
+        (set.group_sums)(x, group, sums);
+    }
+    (q, scales, 2 * groups)
+}
+
+/// 4-bit weights with float activations.
+struct I4Case {
+    rows: usize,
+    padded_k: usize,
+    group: usize,
+    m: usize,
+    weights: Vec<u8>,
+    scales: Vec<f16>,
+    activations: Vec<f32>,
+}
+
+impl I4Case {
+    fn new(rows: usize, k: usize, group: usize, m: usize) -> Self {
+        let mut random = Random::new((rows * 7 + k * 31 + group * 3 + m + 1) as u64);
+        let padded_k = k.next_multiple_of(group);
+        let panels = rows.div_ceil(PANEL_ROWS);
+        let weights = (0..panels * PANEL_ROWS * padded_k / 2).map(|_| random.bits() as u8);
+        let weights = weights.collect();
+        let scales = panels * 2 * PANEL_ROWS * padded_k / group;
+        let scales = (0..scales).map(|_| f16::from_f32(random.float() * 0.1)).collect();
+        let mut activations = vec![0.0; m * padded_k];
+        for row in activations.chunks_exact_mut(padded_k) {
+            row[..k].copy_from_slice(&random.floats(k));
+        }
+        Self { rows, padded_k, group, m, weights, scales, activations }
+    }
+
+    /// `[m][cols]` for the rows from `8 * first_panel` on.
+    fn run(&self, set: &Kernels, first_panel: usize, cols: usize) -> Vec<f32> {
+        let (q, scales, stride) = quantized(set, &self.activations, self.padded_k, self.group);
+        let (m, padded_k, group) = (self.m, self.padded_k, self.group);
+        let x = QuantizedRows { m, padded_k, group, q: &q, stride, scales: &scales };
+        let (data, scales) = (&self.weights[..], &self.scales[..]);
+        let w = I4Panels { rows: self.rows, padded_k, group, data, scales };
+        run_into_tile(m, cols, |out| (set.gemm_i4)(&w, first_panel, &x, out))
+    }
+
+    fn check(&self) {
+        let expected = self.run(scalar(), 0, self.rows);
+        let (panels, rows) = (self.rows.div_ceil(PANEL_ROWS), self.rows);
+        let case = format!("4 bits [{rows}, {}] g{} m {}", self.padded_k, self.group, self.m);
+        for set in vector_sets() {
+            assert_same(set.name, &case, &self.run(set, 0, rows), &expected);
+            let (first, cols) = (panels / 2, rows - panels / 2 * PANEL_ROWS);
+            let part: Vec<f32> = expected
+                .chunks_exact(rows)
+                .flat_map(|row| &row[first * PANEL_ROWS..])
+                .copied()
+                .collect();
+            assert_same(set.name, &case, &self.run(set, first, cols), &part);
+        }
+    }
+
+    /// A weight, from the description of the layout.
+    fn weight(&self, r: usize, k: usize) -> f64 {
+        let (panel, row) = (r / 8, r % 8);
+        let byte = self.weights[panel * 4 * self.padded_k + k / 16 * 64 + row * 8 + k % 8];
+        let q = if k % 16 < 8 { byte & 15 } else { byte >> 4 };
+        let group = panel * (self.padded_k / self.group) + k / self.group;
+        let at = |i: usize| self.scales[group * 16 + i * 8 + row].to_f64();
+        at(0) * f64::from(q) + at(1)
+    }
+}
+
+#[test]
+fn scalar_4_bits_equals_the_contract() {
+    for group in [32, 64, 128] {
+        let case = I4Case::new(21, 200, group, 3);
+        let got = case.run(scalar(), 0, case.rows);
+        for t in 0..case.m {
+            for r in 0..case.rows {
+                let x = &case.activations[t * case.padded_k..][..case.padded_k];
+                let terms = x.iter().enumerate().map(|(k, &x)| case.weight(r, k) * f64::from(x));
+                let exact: f64 = terms.sum();
+                // Half a step of 1/32512 in each activation (values near 1), times weights of up to
+                // 1.6, and f32 sums.
+                let error = (f64::from(got[t * case.rows + r]) - exact).abs();
+                assert!(error <= 2e-3, "{group} [{t}][{r}]: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn products_of_4_bits_equal_the_scalar_ones() {
+    for m in [1, 2, 3, 4, 5, 6, 7, 8, 9, 33] {
+        for (rows, k) in [(8, 16), (1, 64), (24, 40), (37, 200), (72, 576), (13, 1536)] {
+            for group in [32, 64, 128] {
+                I4Case::new(rows, k, group, m).check();
+            }
+        }
+    }
+    I4Case::new(40, 1536, 32, 300).check();
+    I4Case::new(16, 8192, 32, 17).check();
+}
+
+#[test]
+fn extreme_products_of_4_bits_are_exact() {
+    for (weight, sign) in [(0xff, 1.0), (0xff, -1.0), (0x0f, 1.0), (0xf0, -1.0), (0, 1.0)] {
+        let mut case = I4Case::new(24, 256, 128, 5);
+        case.weights.fill(weight);
+        case.activations.fill(sign * f32::from(ACTIVATION_MAX));
+        case.activations[300] = f32::NAN;
+        case.check();
+        for set in vector_sets() {
+            let out = case.run(set, 0, 24);
+            assert!(out[..24].iter().all(|v| v.is_finite()));
+            assert!(out[24..48].iter().all(|v| v.is_nan()), "non-finite activations must show");
         }
     }
 }

@@ -68,7 +68,8 @@ fn values(set: &Kernels, q: &[i16]) -> Vec<i16> {
                 scales: &scales,
                 whole_row: false,
             };
-            let x = QuantizedRows { m: 1, padded_k: 32, group: 32, q, scales: &[1.0] };
+            let scales = &[1.0];
+            let x = QuantizedRows { m: 1, padded_k: 32, group: 32, q, stride: 1, scales };
             let mut out = [0.0; 8];
             (set.gemm_i8)(&w, 0, &x, &mut TileMut::new(&mut out, 8));
             values.extend(out.map(|v| v as i16));

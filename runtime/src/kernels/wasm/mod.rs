@@ -15,6 +15,11 @@ mod widened;
 
 use super::Kernels;
 
+/// Runs of 8 k in a line of 64 bytes.
+const fn runs_of_line(four: bool) -> usize {
+    if four { 2 } else { 1 }
+}
+
 /// Adds the sets this module was compiled with, best first.
 pub(super) fn detect(sets: &mut Vec<&'static Kernels>) {
     #[cfg(feature = "relaxed-simd")]

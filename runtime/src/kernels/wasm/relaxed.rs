@@ -1,4 +1,4 @@
-//! int8 weights times 16-bit activations with the relaxed dot product of bytes.
+//! int8 and 4-bit weights times 16-bit activations with the relaxed dot product of bytes.
 //!
 //! An activation is two signed bytes, `256 * high + low`, and each weight meets both: the dot
 //! product of the low bytes and that of the high ones are joined at the end of a group.
@@ -8,17 +8,17 @@
 //! `sdot`) or as unsigned (x86 `vpdpbusd`) and does not saturate on the way. Both serve: the
 //! second operand is the weight, raised by 128 for an unsigned multiplication, and the sums start
 //! at minus 128 times the sum of the activations. Elsewhere the pairs saturate at 16 bits, and the
-//! strict set is used: [`is_exact`] tries it out.
+//! strict set is used: [`is_exact`] tries it out. 4-bit weights, 0 to 15, are the same either way.
 
-use super::{convert, quantize, simd128, sums};
-use crate::kernels::product::{I8Product, balanced};
-use crate::kernels::{I8Panels, Kernels, QuantizedRows, TileMut, lengths};
+use super::{convert, quantize, runs_of_line, simd128, sums};
+use crate::kernels::product::{IntProduct, balanced};
+use crate::kernels::{I4Panels, I8Panels, Kernels, QuantizedRows, TileMut, lengths};
 use std::arch::wasm32::*;
 use std::hint::black_box;
 
-/// The table. What is not a product of int8 weights is the strict set's.
+/// The table. What is not a product of integers is the strict set's.
 pub(super) static KERNELS: Kernels =
-    Kernels { name: "relaxed", quantize_row, gemm_i8, ..simd128::KERNELS };
+    Kernels { name: "relaxed", quantize_row, gemm_i8, gemm_i4, ..simd128::KERNELS };
 
 /// Tokens of a tile: two registers of rows and two bytes of each activation are 12 of 15 sums.
 const TOKENS: usize = 3;
@@ -79,11 +79,29 @@ const GROUPS: usize = 256;
 #[target_feature(enable = "relaxed-simd")]
 fn gemm_i8(w: &I8Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
     lengths::gemm_i8(w, first_panel, x, out);
-    let product = I8Product::new(w, x, out);
-    let second = Raised::new();
+    let cols = out.cols();
+    all_tiles::<false>(&IntProduct::i8(w, x, out), Raised::new(), first_panel, x.m, cols);
+}
+
+#[target_feature(enable = "relaxed-simd")]
+fn gemm_i4(w: &I4Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mut TileMut<'_>) {
+    lengths::gemm_i4(w, first_panel, x, out);
+    let cols = out.cols();
+    all_tiles::<true>(&IntProduct::i4(w, x, out), Raised::NOT, first_panel, x.m, cols);
+}
+
+/// All tiles of a product of which the lengths were checked.
+#[target_feature(enable = "relaxed-simd")]
+fn all_tiles<const FOUR: bool>(
+    product: &IntProduct,
+    second: Raised,
+    first_panel: usize,
+    m: usize,
+    cols: usize,
+) {
     let few_groups = product.groups <= GROUPS;
     let tokens_in_tile = if few_groups { TOKENS } else { 1 };
-    for tokens in product.token_blocks(x.m, TOKENS) {
+    for tokens in product.token_blocks(m, TOKENS) {
         for tile in balanced(tokens.clone(), tokens_in_tile) {
             let t = tile.start;
             // SAFETY: the lengths were checked: the panels, the tokens and the tile of the output
@@ -92,11 +110,11 @@ fn gemm_i8(w: &I8Panels<'_>, first_panel: usize, x: &QuantizedRows<'_>, out: &mu
                 let to = product.out.add(t * product.out_stride);
                 match tile.len() {
                     1 if few_groups => {
-                        one_token::<true>(&product, second, first_panel, t, to, out.cols());
+                        one_token::<FOUR, true>(product, second, first_panel, t, to, cols);
                     }
-                    1 => one_token::<false>(&product, second, first_panel, t, to, out.cols()),
-                    2 => tile_of::<2>(&product, second, first_panel, t, to, out.cols()),
-                    _ => tile_of::<3>(&product, second, first_panel, t, to, out.cols()),
+                    1 => one_token::<FOUR, false>(product, second, first_panel, t, to, cols),
+                    2 => tile_of::<FOUR, 2>(product, second, first_panel, t, to, cols),
+                    _ => tile_of::<FOUR, 3>(product, second, first_panel, t, to, cols),
                 }
             }
         }
@@ -113,15 +131,40 @@ struct Raised {
 }
 
 impl Raised {
+    /// Weights that are the second operand as they are.
+    const NOT: Self = Self { mask: i8x16(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), by: 0 };
+
     fn new() -> Self {
         match probe() {
             Some(Second::Unsigned) => Self { mask: i8x16_splat(-128), by: 128 },
-            _ => Self { mask: i8x16_splat(0), by: 0 },
+            _ => Self::NOT,
         }
     }
 }
 
-/// Lines in the body of the inner loop; a group has a multiple of them.
+/// Rows `2 * pair` and `2 * pair + 1` of a run of 8 k, as second operand. A line of int8 is one run, a
+/// line of 4-bit weights two: the low and the high halves of its bytes.
+///
+/// # Safety
+/// The line of the run must be valid, `pair < 4`.
+#[inline(always)]
+unsafe fn two_rows<const FOUR: bool>(
+    lines: *const i8,
+    run: usize,
+    pair: usize,
+    raised: Raised,
+) -> v128 {
+    let line = run / runs_of_line(FOUR);
+    // SAFETY: the caller's promise.
+    let bytes = unsafe { v128_load(lines.add(line * 64 + pair * 16).cast()) };
+    match (FOUR, run % 2) {
+        (false, _) => v128_xor(bytes, raised.mask),
+        (true, 0) => v128_and(bytes, u8x16_splat(15)),
+        (true, _) => u8x16_shr(bytes, 4),
+    }
+}
+
+/// Runs in the body of the inner loop; a group has a multiple of them.
 const UNROLL: usize = 4;
 
 /// Panels from `first_panel` on times one token, to `cols` columns from `out` on. The sums of
@@ -131,16 +174,16 @@ const UNROLL: usize = 4;
 /// The panels and the token must exist in `product`, with at most [`GROUPS`] groups if they are
 /// `FEW_GROUPS`, and `out` must be valid for `cols` elements.
 #[target_feature(enable = "relaxed-simd")]
-unsafe fn one_token<const FEW_GROUPS: bool>(
-    product: &I8Product,
+unsafe fn one_token<const FOUR: bool, const FEW_GROUPS: bool>(
+    product: &IntProduct,
     raised: Raised,
     first_panel: usize,
     token: usize,
     out: *mut f32,
     cols: usize,
 ) {
-    // SAFETY: all pointers stay inside the planes: `groups * lines` lines of 64 bytes and their
-    // scales, and as many runs of 8 activations.
+    // SAFETY: all pointers stay inside the planes: `groups * runs` runs of 8 k (a line of 64 bytes
+    // each, or two runs in one) and their scales, and as many of activations.
     unsafe {
         let mut added_once = [0; GROUPS];
         if FEW_GROUPS {
@@ -150,13 +193,13 @@ unsafe fn one_token<const FEW_GROUPS: bool>(
             let mut line = product.weights(first_panel + panel);
             let mut weight_scales = product.weight_scales(first_panel + panel);
             let mut q = product.q.add(token * product.padded_k);
-            let x_scales = product.x_scales.add(token * product.groups);
+            let x_scales = product.x_scales.add(token * product.x_stride);
             let mut out_sums = [f32x4_splat(0.0); 2];
             for g in 0..product.groups {
                 let mut low = [i32x4_splat(0); 4];
                 let mut high = [i32x4_splat(0); 4];
                 let mut x_sums = i32x4_splat(0);
-                for _ in 0..product.lines / UNROLL {
+                for _ in 0..product.runs / UNROLL {
                     for u in 0..UNROLL {
                         let q = q.add(u * 8);
                         if !FEW_GROUPS {
@@ -165,13 +208,12 @@ unsafe fn one_token<const FEW_GROUPS: bool>(
                         let x_low = v128_load64_splat(q.cast());
                         let x_high = v128_load64_splat(q.add(4).cast());
                         for r in 0..4 {
-                            let w = v128_load(line.add(u * 64 + r * 16).cast());
-                            let w = v128_xor(w, raised.mask);
+                            let w = two_rows::<FOUR>(line, u, r, raised);
                             low[r] = dot(x_low, w, low[r]);
                             high[r] = dot(x_high, w, high[r]);
                         }
                     }
-                    line = line.add(UNROLL * 64);
+                    line = line.add(UNROLL / runs_of_line(FOUR) * 64);
                     q = q.add(UNROLL * 8);
                 }
                 let added = if FEW_GROUPS { added_once[g] } else { raised.by * total(x_sums) };
@@ -179,13 +221,16 @@ unsafe fn one_token<const FEW_GROUPS: bool>(
                 let dots: [v128; 4] = std::array::from_fn(|r| joined(low[r], high[r]));
                 let rows = [sums::of_pairs(dots[0], dots[1]), sums::of_pairs(dots[2], dots[3])];
                 let x_scale = f32x4_splat(*x_scales.add(g));
-                let scales = v128_load(weight_scales.cast());
-                weight_scales = weight_scales.add(product.scale_step);
-                let scales = convert::wide(scales);
+                let scales = convert::wide(v128_load(weight_scales.cast()));
                 for ((sum, row), scale) in out_sums.iter_mut().zip(rows).zip(scales) {
                     let dot = f32x4_convert_i32x4(i32x4_sub(row, added));
                     *sum = f32x4_add(*sum, f32x4_mul(dot, f32x4_mul(scale, x_scale)));
                 }
+                if FOUR {
+                    let minima = convert::wide(v128_load(weight_scales.add(8).cast()));
+                    sums::add_minima(&mut out_sums, minima, *x_scales.add(product.groups + g));
+                }
+                weight_scales = weight_scales.add(product.scale_step);
             }
             sums::store(out.add(panel * 8), out_sums, (cols - panel * 8).min(8));
         }
@@ -199,8 +244,8 @@ unsafe fn one_token<const FEW_GROUPS: bool>(
 /// The panels and the tokens must exist in `product`, with at most [`GROUPS`] groups, and `out`
 /// must be valid for `T` rows of `cols` elements.
 #[target_feature(enable = "relaxed-simd")]
-unsafe fn tile_of<const T: usize>(
-    product: &I8Product,
+unsafe fn tile_of<const FOUR: bool, const T: usize>(
+    product: &IntProduct,
     raised: Raised,
     first_panel: usize,
     token: usize,
@@ -220,27 +265,32 @@ unsafe fn tile_of<const T: usize>(
                 let mut line = product.weights(first_panel + panel).add(half * 32);
                 let mut weight_scales = product.weight_scales(first_panel + panel).add(half * 4);
                 let mut q = x;
-                let x_scales = product.x_scales.add(token * product.groups);
+                let x_scales = product.x_scales.add(token * product.x_stride);
                 for g in 0..product.groups {
                     let mut low = [[i32x4_splat(0); 2]; T];
                     let mut high = [[i32x4_splat(0); 2]; T];
-                    for _ in 0..product.lines {
-                        let w: [v128; 2] = std::array::from_fn(|r| {
-                            v128_xor(v128_load(line.add(r * 16).cast()), raised.mask)
-                        });
-                        for t in 0..T {
-                            let q = q.add(t * product.padded_k);
-                            let x_low = v128_load64_splat(q.cast());
-                            let x_high = v128_load64_splat(q.add(4).cast());
-                            for r in 0..2 {
-                                low[t][r] = dot(x_low, w[r], low[t][r]);
-                                high[t][r] = dot(x_high, w[r], high[t][r]);
+                    for _ in 0..product.runs / runs_of_line(FOUR) {
+                        for run in 0..runs_of_line(FOUR) {
+                            let w: [v128; 2] =
+                                std::array::from_fn(|r| two_rows::<FOUR>(line, run, r, raised));
+                            for t in 0..T {
+                                let q = q.add(t * product.padded_k);
+                                let x_low = v128_load64_splat(q.cast());
+                                let x_high = v128_load64_splat(q.add(4).cast());
+                                for r in 0..2 {
+                                    low[t][r] = dot(x_low, w[r], low[t][r]);
+                                    high[t][r] = dot(x_high, w[r], high[t][r]);
+                                }
                             }
+                            q = q.add(8);
                         }
                         line = line.add(64);
-                        q = q.add(8);
                     }
                     let [scales, _] = convert::wide(v128_load64_zero(weight_scales.cast()));
+                    let minima = match FOUR {
+                        true => convert::wide(v128_load64_zero(weight_scales.add(8).cast()))[0],
+                        false => f32x4_splat(0.0),
+                    };
                     weight_scales = weight_scales.add(product.scale_step);
                     for t in 0..T {
                         let rows = sums::of_pairs(
@@ -248,10 +298,15 @@ unsafe fn tile_of<const T: usize>(
                             joined(low[t][1], high[t][1]),
                         );
                         let row = i32x4_sub(rows, i32x4_splat(added_once[t][g]));
-                        let x_scale = f32x4_splat(*x_scales.add(t * product.groups + g));
+                        let x_scale = f32x4_splat(*x_scales.add(t * product.x_stride + g));
                         let scale = f32x4_mul(scales, x_scale);
                         let scaled = f32x4_mul(f32x4_convert_i32x4(row), scale);
-                        halves[t][half] = f32x4_add(halves[t][half], scaled);
+                        let mut sum = f32x4_add(halves[t][half], scaled);
+                        if FOUR {
+                            let x_sum = *x_scales.add(t * product.x_stride + product.groups + g);
+                            sum = f32x4_add(f32x4_mul(minima, f32x4_splat(x_sum)), sum);
+                        }
+                        halves[t][half] = sum;
                     }
                 }
             }
@@ -268,13 +323,13 @@ unsafe fn tile_of<const T: usize>(
 /// # Safety
 /// The token must exist in `product`.
 #[target_feature(enable = "relaxed-simd")]
-unsafe fn added(product: &I8Product, raised: Raised, token: usize, out: &mut [i32; GROUPS]) {
-    // SAFETY: the token has `groups * lines` runs of 8 activations.
+unsafe fn added(product: &IntProduct, raised: Raised, token: usize, out: &mut [i32; GROUPS]) {
+    // SAFETY: the token has `groups * runs` runs of 8 activations.
     unsafe {
         let mut q = product.q.add(token * product.padded_k);
         for out in out.iter_mut().take(product.groups) {
             let mut x_sums = i32x4_splat(0);
-            for _ in 0..product.lines {
+            for _ in 0..product.runs {
                 x_sums = dot(v128_load(q.cast()), i8x16_splat(1), x_sums);
                 q = q.add(8);
             }

@@ -57,3 +57,11 @@ pub(super) unsafe fn store(out: *mut f32, values: [v128; 2], cols: usize) {
         }
     }
 }
+
+/// `sums += minima * x_sum`, a product and an addition.
+#[inline(always)]
+pub(super) fn add_minima(sums: &mut [v128; 2], minima: [v128; 2], x_sum: f32) {
+    for (sum, minima) in sums.iter_mut().zip(minima) {
+        *sum = f32x4_add(f32x4_mul(minima, f32x4_splat(x_sum)), *sum);
+    }
+}

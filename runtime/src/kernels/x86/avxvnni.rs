@@ -4,5 +4,9 @@ use super::avx2;
 use crate::kernels::Kernels;
 
 /// The table; to be handed out where `avxvnni` and what AVX2 needs were detected.
-pub(super) static KERNELS: Kernels =
-    Kernels { name: "avxvnni", gemm_i8: avx2::gemm_i8::<true>, ..avx2::KERNELS };
+pub(super) static KERNELS: Kernels = Kernels {
+    name: "avxvnni",
+    gemm_i8: avx2::gemm_i8::<true>,
+    gemm_i4: avx2::gemm_i4::<true>,
+    ..avx2::KERNELS
+};

@@ -10,7 +10,7 @@ mod avx512vnni;
 mod avxvnni;
 
 use super::Kernels;
-use super::product::{F16Product, I8Product, balanced};
+use super::product::{F16Product, IntProduct, balanced};
 use std::arch::x86_64::__cpuid;
 use std::sync::LazyLock;
 

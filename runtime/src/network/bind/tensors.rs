@@ -41,14 +41,19 @@ impl Binder<'_> {
     pub(super) fn matrix(&self, module: &str) -> Result<Matrix, Error> {
         let name = format!("{module}.weight");
         let (tensor, dims) = (self.find(&name)?, self.dims(&name)?);
+        let mut minima = false;
         let (rows, k, group) = match self.file.view(tensor) {
             View::I8(m) if m.group == m.padded_k && ![32, 64, 128].contains(&m.group) => {
                 (m.rows, m.cols, Some(ROW_ACTIVATION_GROUP))
             }
             View::I8(m) => (m.rows, m.cols, Some(m.group)),
+            View::I4(m) => {
+                minima = true;
+                (m.rows, m.cols, Some(m.group))
+            }
             View::F16(m) => (m.rows, m.cols, None),
             View::F32 { .. } | View::U32 { .. } => {
-                return Err(self.wrong(tensor, "an int8 or f16 matrix"));
+                return Err(self.wrong(tensor, "an int8, 4-bit or f16 matrix"));
             }
         };
         if dims != [rows, k] {
@@ -58,7 +63,7 @@ impl Binder<'_> {
         let has_bias = self.dims.contains_key(&bias);
         let bias = if has_bias { Some(self.vector(&bias)?) } else { None };
         let bytes = self.file.tensors()[tensor].n_bytes();
-        Ok(Matrix { rows, k, group, tensor, bias, bytes })
+        Ok(Matrix { rows, k, group, minima, tensor, bias, bytes })
     }
 
     /// A table of positions, which is multiplied with rows that are not quantized.

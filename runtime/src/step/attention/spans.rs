@@ -60,7 +60,7 @@ impl Quantized {
         for ((q, scales), row) in rows.zip(x.x.chunks(x.stride)) {
             (kernels.quantize_row)(&row[..x.k], group, q, scales);
         }
-        QuantizedRows { m: x.m, padded_k, group, q, scales }
+        QuantizedRows { m: x.m, padded_k, group, q, stride: groups, scales }
     }
 }
 

@@ -1,23 +1,40 @@
-//! A line of int8 weights and the eight f32 sums of its rows, in registers.
+//! A line of int8 or 4-bit weights and the eight f32 sums of its rows, in registers.
 
 use std::arch::x86_64::*;
 
-/// A line in 16 bits: the even k of rows 0 to 3 and of rows 4 to 7, then the odd ones.
+/// A run of 8 k of a line in 16 bits: the even k of rows 0 to 3 and of rows 4 to 7, then the odd ones.
+/// A line of int8 is one run, a line of 4-bit weights two: the low and the high halves of its bytes.
 ///
 /// # Safety
 /// `line` must be valid for 64 bytes.
 #[target_feature(enable = "avx2")]
 #[inline]
-pub(super) unsafe fn widened_line(line: *const i8) -> [__m256i; 4] {
+pub(super) unsafe fn widened_run<const FOUR: bool>(line: *const i8, run: usize) -> [__m256i; 4] {
     // SAFETY: as the caller promises.
-    let (low, high) =
+    let (rows_0, rows_4) =
         unsafe { (_mm256_loadu_si256(line.cast()), _mm256_loadu_si256(line.add(32).cast())) };
-    [
-        _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(low)),
-        _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(high)),
-        _mm256_srai_epi16::<8>(low),
-        _mm256_srai_epi16::<8>(high),
-    ]
+    let low = _mm256_set1_epi16(15);
+    let masked = |rows| _mm256_and_si256(rows, low);
+    match (FOUR, run) {
+        (false, _) => [
+            _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(rows_0)),
+            _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(rows_4)),
+            _mm256_srai_epi16::<8>(rows_0),
+            _mm256_srai_epi16::<8>(rows_4),
+        ],
+        (true, 0) => [
+            masked(rows_0),
+            masked(rows_4),
+            masked(_mm256_srli_epi16::<8>(rows_0)),
+            masked(_mm256_srli_epi16::<8>(rows_4)),
+        ],
+        (true, _) => [
+            masked(_mm256_srli_epi16::<4>(rows_0)),
+            masked(_mm256_srli_epi16::<4>(rows_4)),
+            _mm256_srli_epi16::<12>(rows_0),
+            _mm256_srli_epi16::<12>(rows_4),
+        ],
+    }
 }
 
 /// Rows 0 1 4 5 2 3 6 7 in order, and the other way round.

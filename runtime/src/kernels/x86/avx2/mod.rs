@@ -2,7 +2,7 @@
 
 mod convert;
 mod gemm_f16;
-mod gemm_i8;
+mod gemm_int;
 mod line;
 mod widened;
 
@@ -11,13 +11,14 @@ use crate::kernels::elementwise::elementwise_for;
 
 pub(super) use convert::{quantize_row, to_f16};
 pub(super) use gemm_f16::gemm_f16;
-pub(super) use gemm_i8::gemm_i8;
+pub(super) use gemm_int::{gemm_i4, gemm_i8};
 
 /// The table; to be handed out where `avx2`, `fma` and `f16c` were detected.
 pub(super) static KERNELS: Kernels = Kernels {
     name: "avx2",
     quantize_row,
     gemm_i8: gemm_i8::<false>,
+    gemm_i4: gemm_i4::<false>,
     gemm_f16,
     rms_norm,
     layer_norm,
@@ -28,6 +29,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     scale_add,
     scale,
     rotate_half,
+    group_sums,
     recur,
     to_f16,
 };

@@ -1,7 +1,7 @@
 //! AVX-512 with VNNI: Intel servers since 2019, Intel laptops of 2019 to 2021, AMD since 2022.
 
 mod gemm_f16;
-mod gemm_i8;
+mod gemm_int;
 
 use super::avx2::{quantize_row, to_f16};
 use crate::kernels::Kernels;
@@ -13,7 +13,8 @@ use std::arch::x86_64::*;
 pub(super) static KERNELS: Kernels = Kernels {
     name: "avx512vnni",
     quantize_row,
-    gemm_i8: gemm_i8::gemm_i8,
+    gemm_i8: gemm_int::gemm_i8,
+    gemm_i4: gemm_int::gemm_i4,
     gemm_f16: gemm_f16::gemm_f16,
     rms_norm,
     layer_norm,
@@ -24,6 +25,7 @@ pub(super) static KERNELS: Kernels = Kernels {
     scale_add,
     scale,
     rotate_half,
+    group_sums,
     recur,
     to_f16,
 };
