@@ -13,7 +13,6 @@ use crate::input::read_text;
 use crate::interrupt::Guard;
 use crate::progress::Phase;
 
-
 /// Tokens that are read, or written, at a time.
 const CHUNK: usize = 512;
 /// Chunks that are read at most: sums of squares settle soon.

@@ -10,24 +10,9 @@ use std::sync::Arc;
 use kinglet_formats::checkpoint::{Checkpoint, CheckpointError, DType, TensorInfo};
 
 use crate::QuantizeError;
-use crate::arch::{Mapping, Names};
+use crate::arch::{Mapping, Names, PositionProducts};
 use crate::overlay::{Make, Overlay};
 use crate::resolve::required;
-
-/// How a model's table of distances is projected.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct PositionProducts {
-    /// The table `[rows or more, hidden_size]`, after the stack's prefix.
-    pub(crate) table: &'static str,
-    /// The norm of its rows, if there is one, and its epsilon.
-    pub(crate) norm: Option<(&'static str, f32)>,
-    /// Modules in a layer, after the prefix of layers and the layer's number: of queries, of keys.
-    pub(crate) projections: [&'static str; 2],
-    /// Rows of the table that are used.
-    pub(crate) rows: usize,
-    pub(crate) n_heads: usize,
-    pub(crate) n_layers: usize,
-}
 
 /// The table, normed.
 struct Table {

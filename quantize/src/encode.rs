@@ -68,7 +68,7 @@ impl Job<'_> {
                 return self.repack(&transposed, first, n, data, scales);
             }
             let x = self.read(&transposed, first, n)?;
-            let encoded = match self.steps(first, n) {
+            let encoded = match self.steps(first, n)? {
                 Some(steps) => {
                     let group = self.group;
                     i8_r8k8::encode_panels_of_steps(&x, n, cols, group, &steps, data, scales)
@@ -153,14 +153,24 @@ impl Job<'_> {
         Ok(error.relative())
     }
 
-    /// The steps of canonical rows `first..first + n`, where all of them were quantized before.
-    fn steps(&self, first: usize, n: usize) -> Option<Vec<f32>> {
+    /// The steps of canonical rows `first..first + n`, group by group, where all of them were quantized
+    /// before.
+    fn steps(&self, first: usize, n: usize) -> Result<Option<Vec<f32>>, QuantizeError> {
+        if self.group == 32
+            && let Some(dtype) = stepped_type(self.take, self.checkpoint)
+        {
+            let blocks = self.stored_rows(first, n)?;
+            let blocks = blocks.chunks_exact(dtype.block_bytes());
+            return Ok(blocks.map(|block| dtype.block_step(block)).collect());
+        }
         let rows = (first..first + n).map(|row| self.take.stored_row(row));
-        rows.map(|(piece, row)| match piece.transposed || self.take.plus_one {
+        let steps = rows.map(|(piece, row)| match piece.transposed || self.take.plus_one {
             true => None,
             false => self.checkpoint.row_step(piece.source, row),
-        })
-        .collect()
+        });
+        let Some(steps) = steps.collect::<Option<Vec<f32>>>() else { return Ok(None) };
+        let n_groups = self.planes(&[1, self.take.shape().1 as u64])?[1] / (2 * PANEL_ROWS);
+        Ok(Some(steps.into_iter().flat_map(|step| std::iter::repeat_n(step, n_groups)).collect()))
     }
 
     /// Takes over Q8_0 blocks as they are; blocks of another maker that do not fit are encoded.
@@ -296,6 +306,14 @@ pub(crate) fn packed_type(
     [(Packed::Q4_0, DType::Q4_0), (Packed::Q4_1, DType::Q4_1), (Packed::Q4K, DType::Q4_K)]
         .into_iter()
         .find(|&(_, dtype)| take.whole_rows(checkpoint, dtype))
+}
+
+/// The type of GGUF in which all of a tensor is stored, if its values are a step for each 32 times
+/// integers that int8 has.
+fn stepped_type(take: &Take, checkpoint: &dyn Checkpoint) -> Option<DType> {
+    [DType::Q5_0, DType::IQ4_NL, DType::MXFP4]
+        .into_iter()
+        .find(|&dtype| take.whole_rows(checkpoint, dtype))
 }
 
 /// Panels of one task: at least one, so that long rows still make progress.

@@ -95,7 +95,10 @@ pub enum WeightType {
 
 impl WeightType {
     pub(crate) fn resolved(self, checkpoint: &dyn Checkpoint) -> Self {
-        let four = |dtype| matches!(dtype, DType::Q4_0 | DType::Q4_1 | DType::Q4_K);
+        let four = |dtype| {
+            use DType::{IQ4_NL, MXFP4, Q4_0, Q4_1, Q4_K, Q5_0};
+            matches!(dtype, Q4_0 | Q4_1 | Q4_K | Q5_0 | IQ4_NL | MXFP4)
+        };
         match self == Self::Auto && !checkpoint.tensors().iter().any(|t| four(t.dtype)) {
             true => Self::Int8,
             false => self,

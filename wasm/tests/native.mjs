@@ -19,9 +19,9 @@ function kinglet(...args) {
 }
 
 /** The likeliest continuation of a text. */
-export function continuation(prompt, maxTokens) {
+export function continuation(prompt, maxTokens, model = 'smollm2-135m') {
   const greedy = ['--raw', '-q', '--temp', '0', '-n', String(maxTokens)];
-  return kinglet('run', 'smollm2-135m', ...greedy, prompt);
+  return kinglet('run', model, ...greedy, prompt);
 }
 
 /** A vector for each text. */

@@ -115,6 +115,11 @@ test('checkpoints become the files that the command writes', async () => {
   const file = await Kinglet.quantize(gguf(), { onProgress, group: 32 });
   assert.ok((await bytes(file)).equals(quantized(gguf(), '--group', '32')));
   assert.deepEqual([...phases], ['read', 'hash', 'convert']);
+  // Its weights have 4 bits, and keep them.
+  const four = await Kinglet.load(file);
+  const text = await four.generate(PROMPT, { temperature: 0, maxTokens: 16 }).text();
+  assert.equal(text.trim(), continuation(PROMPT, 16, gguf()).trim());
+  await four.dispose();
 
   const folder = checkpoint('all-minilm-l6-v2');
   const names = [

@@ -34,6 +34,19 @@ pub enum DType {
 }
 
 impl DType {
+    /// The step of which all values of a block are multiples, by integers from -127 to 127; `None` for
+    /// other types. `block` has [`DType::block_bytes`].
+    pub fn block_step(self, block: &[u8]) -> Option<f32> {
+        match self {
+            Self::Q5_0 | Self::IQ4_NL => {
+                Some(half::f16::from_le_bytes([block[0], block[1]]).to_f32())
+            }
+            // A power of two, 127 being one; the smallest 4-bit float is a half.
+            Self::MXFP4 => Some((f32::from(block[0]) - 128.0).exp2()),
+            _ => None,
+        }
+    }
+
     /// Elements that are stored together: 1 for plain types, 32 or 256 for GGUF's block types.
     /// A row always holds a whole number of blocks.
     pub fn block_len(self) -> usize {

@@ -165,29 +165,34 @@ pub fn encode_panels(
     encode_scaled(rows, n_rows, k, group, data, scales, |_, x| group_scale(x, scale_search))
 }
 
-/// The same for rows that were quantized before: all values of a row are multiples of its step, at
-/// most 127 times it. The integers are those of then; only the step is rounded, to `f16`. A row whose
+/// The same for rows that were quantized before: all values of a group are multiples of its step, at
+/// most 127 times it. The integers are those of then; only the step is rounded, to `f16`. A group whose
 /// step `f16` does not have is quantized as any other.
 pub fn encode_panels_of_steps(
     rows: &[f32],       // [n_rows, k]
     n_rows: usize,      //
     k: usize,           //
     group: u32,         // 32, 64, 128, or 0 for a whole row
-    steps: &[f32],      // [n_rows]
+    steps: &[f32],      // [n_rows][groups of a row]
     data: &mut [i8],    // [panel][padded_k / 8][8 rows][8 columns]
     scales: &mut [f16], // [panel][padded_k / group][8 rows]
 ) -> Result<BlockError, EncodeError> {
-    check_length("steps", n_rows as u64, steps.len())?;
-    encode_scaled(rows, n_rows, k, group, data, scales, |row, x| {
-        let (step, absmax) = (f16::from_f32(steps[row]), absmax(x)?);
-        match step.is_normal() && absmax <= (Q_MAX + 0.5) * step.to_f32() {
+    let shape = Shape::checked(n_rows, k, group, data.len(), scales.len())?;
+    let n_groups = shape.padded_k / shape.group;
+    check_length("steps", n_rows as u64 * n_groups as u64, steps.len())?;
+    encode_scaled(rows, n_rows, k, group, data, scales, |(row, group), x| {
+        let exact = steps[row * n_groups + group];
+        let (step, absmax) = (f16::from_f32(exact), absmax(x)?);
+        let usable = step.is_normal() || step.to_f32() == exact;
+        match usable && absmax <= (Q_MAX + 0.5) * step.to_f32().abs() {
             true => Ok(step),
             false => group_scale(x, false),
         }
     })
 }
 
-/// Quantizes every group by the scale that `scale` has for it, given the row's number and the values.
+/// Quantizes every group by the scale that `scale` has for it, given its row's number and its own there,
+/// and the values.
 fn encode_scaled(
     rows: &[f32],
     n_rows: usize,
@@ -195,7 +200,7 @@ fn encode_scaled(
     group: u32,
     data: &mut [i8],
     scales: &mut [f16],
-    scale: impl Fn(usize, &[f32]) -> Result<f16, f32>,
+    scale: impl Fn((usize, usize), &[f32]) -> Result<f16, f32>,
 ) -> Result<BlockError, EncodeError> {
     let Shape { padded_k, group } = Shape::checked(n_rows, k, group, data.len(), scales.len())?;
     check_length("f32 rows", n_rows as u64 * k as u64, rows.len())?;
@@ -216,7 +221,7 @@ fn encode_scaled(
             for (g, ((x, lines), scales)) in
                 groups.zip(lines).zip(scales.chunks_exact_mut(PANEL_ROWS)).enumerate()
             {
-                let scale = scale(p * PANEL_ROWS + r, x).map_err(|value| {
+                let scale = scale((p * PANEL_ROWS + r, g), x).map_err(|value| {
                     // Rare, so the column is looked for only now.
                     let col = row.iter().position(|v| v.to_bits() == value.to_bits());
                     let (row, col) = (p * PANEL_ROWS + r, col.unwrap_or(g * group));

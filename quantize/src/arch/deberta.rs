@@ -6,10 +6,10 @@ use kinglet_formats::spec::{AbsolutePositions, Activation, Position};
 use super::encoder::{BERT_DEFAULTS, Defaults, Encoder, FORMER_ENDINGS};
 use super::task::{self, TaskHeads};
 use super::{
-    Family, FolderConfig, Mapping, Names, Table, Transforms, activation, bert, find_prefix,
+    Family, FolderConfig, Mapping, Names, PositionProducts, Table, Transforms, activation, bert,
+    find_prefix,
 };
 use crate::QuantizeError;
-use crate::derived::PositionProducts;
 use crate::fields::Fields;
 use crate::take::at;
 

@@ -49,7 +49,6 @@ use kinglet_formats::checkpoint::Checkpoint;
 use kinglet_formats::spec::{ModelSpec, TensorSpec};
 
 use crate::QuantizeError;
-use crate::derived::PositionProducts;
 use crate::fields::Fields;
 use crate::take::Origin;
 
@@ -207,6 +206,21 @@ impl Names {
         };
         if from.bare { name } else { format!("{name}.{}", tensor.part) }
     }
+}
+
+/// How a model's table of distances is projected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct PositionProducts {
+    /// The table `[rows or more, hidden_size]`, after the stack's prefix.
+    pub(crate) table: &'static str,
+    /// The norm of its rows, if there is one, and its epsilon.
+    pub(crate) norm: Option<(&'static str, f32)>,
+    /// Modules in a layer, after the prefix of layers and the layer's number: of queries, of keys.
+    pub(crate) projections: [&'static str; 2],
+    /// Rows of the table that are used.
+    pub(crate) rows: usize,
+    pub(crate) n_heads: usize,
+    pub(crate) n_layers: usize,
 }
 
 /// Changes of values and row orders between a checkpoint and the canonical form.

@@ -26,6 +26,11 @@ impl Files {
         Self::Folder(folder_of(file).to_owned())
     }
 
+    /// That a file is not there, and why it is needed.
+    pub(super) fn missing(&self, file: &str, why: &'static str) -> QuantizeError {
+        QuantizeError::MissingFile { folder: self.place().to_owned(), file: file.to_owned(), why }
+    }
+
     /// The folder; in memory, its name.
     pub(super) fn place(&self) -> &Path {
         match self {

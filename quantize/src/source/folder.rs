@@ -105,7 +105,7 @@ impl Folder {
         let root = modules.as_ref().map_or("", Modules::transformer);
         let mut reader = Reader { files: &files, root, read: weights };
         let Some(mut config) = reader.json::<Object>(CONFIG)? else {
-            return Err(missing(&files, CONFIG, "it describes the model"));
+            return Err(files.missing(CONFIG, "it describes the model"));
         };
         let generation = reader.json(GENERATION_CONFIG)?;
         let tokenizer_config = reader.json(TOKENIZER_CONFIG)?;
@@ -128,7 +128,7 @@ impl Folder {
         for folder in modules.iter().flat_map(Modules::dense) {
             let file = format!("{folder}{CONFIG}");
             let why = "modules.json says that it describes a dense layer";
-            let config = reader.json_at(&file)?.ok_or_else(|| missing(&files, &file, why))?;
+            let config = reader.json_at(&file)?.ok_or_else(|| files.missing(&file, why))?;
             dense.push((file, config));
             let weights = reader.weights_in(folder)?;
             dense_weights.push(files.weights(&weights)?);
@@ -203,7 +203,7 @@ impl Folder {
                 modules.pooling(),
                 pooling.ok_or_else(|| {
                     let why = "modules.json says that it describes the pooling";
-                    missing(&self.files, modules.pooling(), why)
+                    self.files.missing(modules.pooling(), why)
                 })?,
             ),
         })
@@ -363,14 +363,10 @@ fn require(files: &Files, root: &str, why: &'static str) -> Result<(), QuantizeE
     if let Some(error) = adapter::in_folder(files) {
         return Err(error);
     }
-    let Files::Folder(folder) = files else { return Err(missing(files, &config, why)) };
+    let Files::Folder(folder) = files else { return Err(files.missing(&config, why)) };
     let nearby = place::nearby(folder);
     match nearby.is_empty() {
-        true => Err(missing(files, &config, why)),
+        true => Err(files.missing(&config, why)),
         false => Err(QuantizeError::OtherPlace { folder: folder.clone(), nearby }),
     }
-}
-
-pub(super) fn missing(files: &Files, file: &str, why: &'static str) -> QuantizeError {
-    QuantizeError::MissingFile { folder: files.place().to_owned(), file: file.to_owned(), why }
 }

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::files::Files;
-use super::folder::missing;
 use super::{text, tokens, wordpiece};
 use crate::QuantizeError;
 use crate::tokenizer::{
@@ -253,7 +252,7 @@ impl FolderTokenizer<'_> {
         }
         let name = self.json_name();
         let bytes = self.files.read(&name, MAX_TOKENIZER)?;
-        text::json_text(&name, bytes.ok_or_else(|| missing(self.files, &name, why))?)
+        text::json_text(&name, bytes.ok_or_else(|| self.files.missing(&name, why))?)
     }
 
     fn names<'a>(&'a self, added: &'a [ExtraToken]) -> RoleNames<'a> {

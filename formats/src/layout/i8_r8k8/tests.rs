@@ -279,3 +279,37 @@ fn flaws_are_seen() {
         assert!(broken.matrix().flaw().is_some(), "{at}");
     }
 }
+
+#[test]
+fn steps_of_gguf_types_keep_their_integers() {
+    use crate::checkpoint::DType;
+    use crate::checkpoint::gguf::decode_blocks;
+    for dtype in [DType::Q5_0, DType::IQ4_NL, DType::MXFP4] {
+        let (n_rows, k) = (9, 96);
+        let bytes = n_rows * k / 32 * dtype.block_bytes();
+        let mut blocks: Vec<u8> = (0..bytes).map(|i| (i * 89 % 251) as u8).collect();
+        for (i, block) in blocks.chunks_exact_mut(dtype.block_bytes()).enumerate() {
+            match dtype {
+                DType::MXFP4 => block[0] = 120 + (i % 8) as u8,
+                // Scales of ordinary size, of either sign.
+                _ => block[1] = if i % 2 == 0 { 0x24 } else { 0xa8 },
+            }
+        }
+        let mut x = vec![0.0; n_rows * k];
+        decode_blocks(dtype, &blocks, &mut x);
+        let steps: Vec<f32> = blocks
+            .chunks_exact(dtype.block_bytes())
+            .map(|block| dtype.block_step(block).unwrap())
+            .collect();
+        let (mut data, mut scales) = (vec![0; 16 * k], vec![f16::ZERO; 2 * 3 * 8]);
+        let error =
+            encode_panels_of_steps(&x, n_rows, k, 32, &steps, &mut data, &mut scales).unwrap();
+        assert_eq!(error.sum_sq_error, 0.0, "{dtype:?}");
+        let matrix = Matrix::new(n_rows, k, 32, &data, &scales).unwrap();
+        let mut row = vec![0.0; k];
+        for (r, x) in x.chunks_exact(k).enumerate() {
+            matrix.row(r, &mut row);
+            assert_eq!(row, x, "{dtype:?} {r}");
+        }
+    }
+}
