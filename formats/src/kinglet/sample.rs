@@ -5,9 +5,7 @@ use std::path::Path;
 use half::f16;
 
 use super::*;
-use crate::layout::{
-    Layout, f16_r8k1, f32_rows, i4_r8k16, i8_r8k8, plane_lengths, u32_rows,
-};
+use crate::layout::{Layout, f16_r8k1, f32_rows, i4_r8k16, i8_r8k8, plane_lengths, u32_rows};
 use crate::spec::{
     Activation, Attention, Block, Head, Input, Layer, MixerKind, Mlp, ModelSpec, Norm, NormKind,
     Position, Rope, RopePairs, RopeScaling, Stack, TokenInput,

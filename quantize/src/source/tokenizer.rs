@@ -152,7 +152,7 @@ impl FolderTokenizer<'_> {
         let read = |name: &str, why| -> Result<BTreeMap<String, u32>, QuantizeError> {
             let name = format!("{}{name}", self.root);
             let bytes = self.files.read(&name, MAX_TOKENIZER)?;
-            text::json(&name, bytes.ok_or_else(|| missing(self.files, &name, why))?)
+            text::json(&name, bytes.ok_or_else(|| self.files.missing(&name, why))?)
         };
         let two = self.flag("separate_vocabs").unwrap_or(false);
         let target = two.then(|| read(NAMES[1], "it holds the ids of the pieces of answers"));

@@ -5,11 +5,11 @@ use half::f16;
 
 use super::{Input, Ops};
 use crate::error::Error;
-use crate::kernels::{F16Panels, I8Panels, Kernels, PANEL_ROWS, TileMut};
+use crate::kernels::{F16Panels, I4Panels, I8Panels, Kernels, PANEL_ROWS, TileMut};
 use crate::memory::Room;
 use crate::weights::{Matrix, Panels};
 
-/// Bytes of a row in a line of an int8 panel.
+/// Bytes of a row in a line of an int8 or 4-bit panel.
 const LINE_COLS: usize = 8;
 
 /// Chosen rows of a matrix, with their biases.
@@ -26,6 +26,7 @@ pub(crate) struct ChosenRows {
 #[derive(Clone, Debug)]
 enum Planes {
     I8 { padded_k: usize, group: usize, whole_row: bool, data: Vec<i8>, scales: Vec<f16> },
+    I4 { padded_k: usize, group: usize, data: Vec<u8>, scales: Vec<f16> },
     F16(Vec<f16>),
 }
 
@@ -60,6 +61,17 @@ impl ChosenRows {
                 }
                 let I8Panels { padded_k, group, whole_row, .. } = w;
                 Planes::I8 { padded_k, group, whole_row, data, scales }
+            }
+            Panels::I4(w) => {
+                let panel = PANEL_ROWS * w.padded_k / 2;
+                let scales_panel = 2 * PANEL_ROWS * w.padded_k / w.group;
+                let mut data: Vec<u8> = room.zeroed(n_panels * panel)?;
+                let mut scales: Vec<f16> = room.zeroed(n_panels * scales_panel)?;
+                for (to, &from) in rows.iter().enumerate() {
+                    copy_lanes::<_, LINE_COLS>(w.data, from as usize, &mut data, to, panel);
+                    copy_lanes::<_, 1>(w.scales, from as usize, &mut scales, to, scales_panel);
+                }
+                Planes::I4 { padded_k: w.padded_k, group: w.group, data, scales }
             }
             Panels::F16(w) => {
                 let panel = PANEL_ROWS * w.k;
@@ -98,6 +110,10 @@ impl ChosenRows {
             &Planes::I8 { padded_k, group, whole_row, ref data, ref scales } => {
                 let w = I8Panels { rows: n, padded_k, group, data, scales, whole_row };
                 (kernels.gemm_i8)(&w, 0, &input.quantized(row, m), &mut tile);
+            }
+            &Planes::I4 { padded_k, group, ref data, ref scales } => {
+                let w = I4Panels { rows: n, padded_k, group, data, scales };
+                (kernels.gemm_i4)(&w, 0, &input.quantized(row, m), &mut tile);
             }
             Planes::F16(data) => {
                 let panel_stride = PANEL_ROWS * self.k;
@@ -155,10 +171,13 @@ mod tests {
         let x: Vec<f32> = (0..M * K).map(|i| number(i + 9) as f32 / 37.0).collect();
         let rows = vec![0, 1, 7, 8, 17, 30, 40, 42];
         for kernels in available() {
-            let (mut q, mut x_scales) = (vec![0; M * K], vec![0.0; M * K / GROUP]);
+            const STRIDE: usize = 2 * K / GROUP;
+            let (mut q, mut x_scales) = (vec![0; M * K], vec![0.0; M * STRIDE]);
             for t in 0..M {
-                let scales = &mut x_scales[t * K / GROUP..][..K / GROUP];
-                (kernels.quantize_row)(&x[t * K..][..K], GROUP, &mut q[t * K..][..K], scales);
+                let x = &x[t * K..][..K];
+                let (scales, sums) = x_scales[t * STRIDE..][..STRIDE].split_at_mut(K / GROUP);
+                (kernels.quantize_row)(x, GROUP, &mut q[t * K..][..K], scales);
+                (kernels.group_sums)(x, GROUP, sums);
             }
             let input = |group| Input {
                 m: M,
@@ -168,6 +187,7 @@ mod tests {
                 padded_k: K,
                 group,
                 q: &q,
+                scale_stride: STRIDE,
                 scales: &x_scales,
             };
             for whole_row in [false, true] {
@@ -176,14 +196,20 @@ mod tests {
                     (0..n).map(|i| f16::from_f32(number(i + 3) as f32 / 999.0)).collect();
                 let (data, scales) = (&data[..], &scales[..]);
                 let w = I8Panels { rows: ROWS, padded_k: K, group: GROUP, data, scales, whole_row };
+                let nibbles: &[u8] = bytemuck::cast_slice(&data[..data.len() / 2]);
+                let (data, scales) = (nibbles, &halves[..n_panels * PANEL_ROWS * STRIDE]);
+                let four = I4Panels { rows: ROWS, padded_k: K, group: GROUP, data, scales };
                 let f = F16Panels { rows: ROWS, k: K, panel_stride: PANEL_ROWS * K, data: &halves };
-                for panels in [Panels::I8(w), Panels::F16(f)] {
+                for panels in [Panels::I8(w), Panels::I4(four), Panels::F16(f)] {
                     let input = input(GROUP);
                     let mut all = vec![0.0; M * ROWS];
                     let mut tile = TileMut::new(&mut all, ROWS);
                     match panels {
                         Panels::I8(w) => {
                             (kernels.gemm_i8)(&w, 0, &input.quantized(0, M), &mut tile);
+                        }
+                        Panels::I4(w) => {
+                            (kernels.gemm_i4)(&w, 0, &input.quantized(0, M), &mut tile);
                         }
                         Panels::F16(w) => {
                             (kernels.gemm_f16)(&w, 0, &input.floats(0, M), &mut tile);

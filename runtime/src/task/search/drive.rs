@@ -162,7 +162,8 @@ impl Search<'_> {
         if done.is_none() {
             return Ok(false);
         }
-        let ops = Ops { kernels: runner.kernels, file: &runner.file };
+        let moments = runner.moments.as_ref();
+        let ops = Ops { kernels: runner.kernels, file: &runner.file, moments };
         for (&index, source) in now.iter().zip(memories) {
             let rules = self.rules(&sources[index]);
             let chosen = match runner.network.logits() {
