@@ -101,9 +101,8 @@ pub(crate) fn kv_type(text: &str) -> Result<KvType, String> {
 fn nearest_type(text: &str) -> Option<(&'static str, &'static str)> {
     let text = text.to_ascii_lowercase().replace(['-', '_'], "");
     let is = |names: &[&str]| names.iter().any(|name| text.starts_with(name));
-    if is(&["q8", "i8", "int8", "u8", "uint8", "8bit", "w8"]) {
-        Some(("int8", "8 bits for each weight, and a scale for each 64"))
-    } else if is(&["q5", "q6", "iq5", "iq6", "fp8", "5bit", "6bit"]) {
+    let eight = ["q8", "i8", "int8", "u8", "uint8", "8bit", "w8"];
+    if is(&eight) || is(&["q5", "q6", "iq5", "iq6", "fp8", "5bit", "6bit"]) {
         Some(("int8", "8 bits for each weight, and a scale for each 64"))
     } else if is(&["q", "iq", "i", "int", "4bit", "nf4", "mxfp4", "fp4", "awq", "gptq"]) {
         Some(("int4", "4 bits for each weight, a scale and a minimum for each 32"))
