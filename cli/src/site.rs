@@ -15,11 +15,14 @@ use crate::failure::Failure;
 /// A browser asks for a few files at a time.
 const THREADS: usize = 4;
 
+/// Finds, or makes, a file when it is asked for.
+type Find = Box<dyn Fn() -> Option<PathBuf> + Send + Sync>;
+
 /// Files under paths.
 pub(crate) struct Site {
     root: PathBuf,
     folders: Vec<(String, PathBuf)>,
-    files: Vec<(String, PathBuf)>,
+    files: Vec<(String, Find)>,
 }
 
 /// What a request is answered with.
@@ -42,9 +45,13 @@ impl Site {
         self.folders.push((format!("{name}/"), folder));
     }
 
-    /// Puts a file under `/path`.
-    pub(crate) fn file(&mut self, path: &str, file: PathBuf) {
-        self.files.push((path.to_owned(), file));
+    /// Puts under `/path` the file that `find` gives when it is asked for.
+    pub(crate) fn file(
+        &mut self,
+        path: &str,
+        find: impl Fn() -> Option<PathBuf> + Send + Sync + 'static,
+    ) {
+        self.files.push((path.to_owned(), Box::new(find)));
     }
 
     /// Serves to this machine alone until the process ends; tells the port when it is ready.
@@ -102,8 +109,8 @@ impl Site {
     /// The file that a request's path stands for.
     fn locate(&self, url: &str) -> Option<PathBuf> {
         let path = url.split(['?', '#']).next()?.strip_prefix('/')?;
-        if let Some((_, file)) = self.files.iter().find(|(name, _)| name == path) {
-            return Some(file.clone());
+        if let Some((_, find)) = self.files.iter().find(|(name, _)| name == path) {
+            return find();
         }
         let folder = self
             .folders
@@ -214,8 +221,11 @@ mod tests {
         let (folder, path) = sample();
         let mut site = Site::new(folder.path().to_owned());
         site.folder("inner", folder.path().join("inner"));
-        site.file("models/a", path.clone());
+        let file = path.clone();
+        site.file("models/a", move || Some(file.clone()));
+        site.file("models/none", || None);
         assert_eq!(site.locate("/models/a?x=1"), Some(path));
+        assert_eq!(site.locate("/models/none"), None);
         assert_eq!(site.locate("/"), Some(folder.path().join("index.html")));
         assert_eq!(site.locate("/inner/b"), Some(folder.path().join("inner/b")));
         for outside in

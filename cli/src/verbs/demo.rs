@@ -10,7 +10,8 @@ use crate::output::say;
 use crate::resolve;
 use crate::site::Site;
 
-/// The models that the page asks for: names under `/models/`, and in the catalog.
+/// The models that the page asks for, each when its room is used: names under `/models/`, and in the
+/// catalog.
 const MODELS: [(&str, &str); 5] = [
     ("smollm2-135m.kinglet", "smollm2-135m"),
     ("all-minilm-l6-v2.kinglet", "all-minilm-l6-v2"),
@@ -56,7 +57,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     site.folder("kinglet", package);
     site.folder("examples", wasm.join("examples"));
     for (name, model) in MODELS {
-        site.file(&format!("models/{name}"), resolve::resolve(model.as_ref(), None)?.path);
+        site.file(&format!("models/{name}"), move || {
+            let resolved = resolve::resolve(model.as_ref(), None);
+            resolved.map_err(|failure| say!("{model}: {failure}")).ok().map(|model| model.path)
+        });
     }
     site.serve(arguments.port, |port| say!("http://localhost:{port}/  (Ctrl-C ends)"))
 }

@@ -3,8 +3,10 @@
 use std::f64::consts::PI;
 use std::sync::Arc;
 
-use realfft::num_complex::Complex;
-use realfft::{RealFftPlanner, RealToComplex};
+use rustfft::algorithm::MixedRadix;
+use rustfft::algorithm::butterflies::{Butterfly5, Butterfly16};
+use rustfft::num_complex::Complex;
+use rustfft::{Fft, FftDirection};
 
 use super::filters::{Band, bands};
 use super::{HOP, SAMPLE_RATE};
@@ -22,11 +24,11 @@ const RANGE: f32 = 8.0;
 /// (arXiv:2212.04356): a frame every 10 ms, whose piece of 25 ms lies around it; before the sound is
 /// its mirror image, after it silence.
 pub struct LogMel {
-    fft: Arc<dyn RealToComplex<f64>>,
+    fft: MixedRadix<f64>,
     window: Vec<f64>,
     bands: Vec<Band>,
-    piece: Vec<f64>,
-    spectrum: Vec<Complex<f64>>,
+    /// A piece, then its spectrum.
+    piece: Vec<Complex<f64>>,
     scratch: Vec<Complex<f64>>,
     powers: Vec<f64>,
 }
@@ -40,14 +42,17 @@ impl std::fmt::Debug for LogMel {
 impl LogMel {
     /// For spectrograms of `n_mels` bands.
     pub fn new(n_mels: usize) -> Self {
-        let fft = RealFftPlanner::new().plan_fft_forward(N_FFT);
+        // Put together by hand: a planner would bring all that there is into the page's module.
+        let forward = FftDirection::Forward;
+        let five: Arc<dyn Fft<f64>> = Arc::new(Butterfly5::new(forward));
+        let twenty_five = Arc::new(MixedRadix::new(five.clone(), five));
+        let fft = MixedRadix::new(twenty_five, Arc::new(Butterfly16::new(forward)));
         let hann = |i: usize| 0.5 - 0.5 * (2.0 * PI * i as f64 / N_FFT as f64).cos();
         Self {
             window: (0..N_FFT).map(hann).collect(),
             bands: bands(n_mels, N_BINS, SAMPLE_RATE as f64 / 2.0),
-            piece: fft.make_input_vec(),
-            spectrum: fft.make_output_vec(),
-            scratch: fft.make_scratch_vec(),
+            piece: vec![Complex::default(); N_FFT],
+            scratch: vec![Complex::default(); fft.get_inplace_scratch_len()],
             powers: vec![0.0; N_BINS],
             fft,
         }
@@ -70,12 +75,10 @@ impl LogMel {
             for (i, (value, weight)) in self.piece.iter_mut().zip(&self.window).enumerate() {
                 // Before the beginning is the mirror image.
                 let sample = samples.get((start + i as isize).unsigned_abs());
-                *value = sample.map_or(0.0, |&sample| f64::from(sample) * weight);
+                *value = sample.map_or(0.0, |&sample| f64::from(sample) * weight).into();
             }
-            let Self { fft, piece, spectrum, scratch, powers, .. } = self;
-            // Lengths are those that it has made itself.
-            let _ = fft.process_with_scratch(piece, spectrum, scratch);
-            for (power, bin) in powers.iter_mut().zip(&*spectrum) {
+            self.fft.process_with_scratch(&mut self.piece, &mut self.scratch);
+            for (power, bin) in self.powers.iter_mut().zip(&self.piece) {
                 *power = bin.norm_sqr();
             }
             for (out, band) in out.iter_mut().zip(&self.bands) {
