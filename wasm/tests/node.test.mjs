@@ -177,7 +177,7 @@ test('models of a hub are converted as they arrive, and kept', async () => {
 
   const chat = await Kinglet.load(`${endpoint}/m.gguf`, { cache: false });
   const text = await chat.generate(PROMPT, { temperature: 0, maxTokens: 16 }).text();
-  assert.equal(text.trim(), continuation(PROMPT, 16).trim());
+  assert.equal(text.trim(), continuation(PROMPT, 16, gguf()).trim());
   await chat.dispose();
   server.closeAllConnections();
   await new Promise((resolve) => server.close(resolve));
@@ -200,7 +200,7 @@ test('conversions that fail say why, and can be given up', async () => {
     [unheard, {}, 'unsupported', /architecture `unheard`/],
     [cut, {}, 'corrupt', /checkpoint: .* downloaded completely/],
     [join(folder, 'none'), {}, 'unreadable', /none cannot be read/],
-    [weights, { type: 'int4' }, 'invalid-option', /`int4` is not one of int8, f16/],
+    [weights, { type: 'int3' }, 'invalid-option', /`int3` is not one of auto, int8, int4, f16/],
     [weights, { group: 48 }, 'invalid-option', /`48` is not one of 32/],
     [weights, { groups: 64 }, 'invalid-option', /no option groups/],
     [{}, {}, 'invalid-option', /has no files/],

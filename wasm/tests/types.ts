@@ -11,7 +11,7 @@ export async function conversions(files: File[], blob: Blob): Promise<Blob> {
     signal: AbortSignal.timeout(1000),
   });
   // @ts-expect-error: there is no such type
-  await Kinglet.quantize(converted, { type: 'int4' });
+  await Kinglet.quantize(converted, { type: 'int3' });
   return Kinglet.quantize({ 'model.safetensors': blob, 'config.json': blob });
 }
 
