@@ -70,23 +70,28 @@ pub(crate) fn of_remote(
     cache: &Cache,
 ) -> Result<(PathBuf, bool), Failure> {
     let hub = Hub::new(cache)?;
-    let options = Options::of(dtype);
-    let target = |identity: &Identity| {
+    let target = |identity: &Identity, dtype: WeightType| {
+        let options = Options::of(dtype);
         let mut key = Key::new(&options);
         identity.parts.iter().for_each(|part| key.add(part));
         key.path(cache, &stem_of(&identity.stem), &options)
     };
-    if let Some(known) = hub.known(remote).map(|identity| target(&identity))
-        && known.is_file()
-    {
-        return Ok((known, true));
+    if let Some(identity) = hub.known(remote) {
+        // What `auto` stands for is known once there is a checkpoint.
+        let auto = (dtype == WeightType::Auto).then_some(WeightType::Int8);
+        let known = [Some(dtype), auto].into_iter().flatten().map(|dtype| target(&identity, dtype));
+        if let Some(known) = known.into_iter().find(|known| known.is_file()) {
+            return Ok((known, true));
+        }
     }
     let fetched = hub.fetch(remote, false)?;
     if fetched.path.is_file() && is_kinglet(&fetched.path)? {
         return Ok((fetched.path, false));
     }
-    let source = || Ok(Source::open(&fetched.path)?);
-    let path = make(remote.short_name(), source, &options, &target(&fetched.identity), cache)?;
+    let source = Source::open(&fetched.path)?;
+    let options = Options::of(source.weight_type(dtype));
+    let target = target(&fetched.identity, options.dtype);
+    let path = make(remote.short_name(), || Ok(source), &options, &target, cache)?;
     Ok((path, true))
 }
 

@@ -111,7 +111,7 @@ fn tips_lead_on() {
     assert!(!message.contains("-- --no-such-option"), "{message}");
     let message = place.fails(2, &["tokenize", place.model(), "--strange"]);
     assert!(message.contains("a text that begins with a minus"), "{message}");
-    for (name, near) in [("q4", "int8"), ("Q4_K_M", "int8"), ("bf16", "f16")] {
+    for (name, near) in [("q4", "int4"), ("Q4_K_M", "int4"), ("bf16", "f16")] {
         let message = place.fails(2, &["quantize", place.model(), "--type", name]);
         assert!(message.contains(&format!("{near} is the nearest")), "{message}");
         place.fails(2, &["run", place.model(), "--type", name, "x"]);
