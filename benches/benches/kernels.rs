@@ -46,64 +46,52 @@ const LOGITS: (usize, usize) = (98_304, 576);
 /// The widest matrix of a layer.
 const LAYER: (usize, usize) = (1536, 576);
 
-fn int8(c: &mut Criterion, set: &'static Kernels, peak: Option<Peak>, table: &mut Vec<Line>) {
-    let mut group = group(c, "gemm_i8");
+/// Products with integers: int8 in groups of 64, 4 bits in groups of 32.
+fn integers(c: &mut Criterion, set: &'static Kernels, peak: Option<Peak>, table: &mut Vec<Line>) {
     for (shape, tokens) in [(LOGITS, &[1, 4][..]), (LAYER, &[1, 4, 32, 512])] {
-        let w = I8Weights::new(shape.0, shape.1, 64);
+        let int8 = I8Weights::new(shape.0, shape.1, 64);
+        let int4 = I4Weights::new(shape.0, shape.1, 32);
         for &m in tokens {
-            let mut product = w.product(set, m);
-            let mut out = Vec::new();
-            let streams = m == 1 && shape == LOGITS;
-            group.throughput(if streams {
-                Throughput::Bytes(w.bytes() as u64)
-            } else {
-                Throughput::Elements(w.macs(m) as u64)
-            });
-            let id = format!("[{}, {}] m {m}", shape.0, shape.1);
-            group.bench_function(BenchmarkId::new(set.name, &id), |b| b.iter(|| product(&mut out)));
-            table.push(Line {
-                name: format!("{} gemm_i8 {id}", set.name),
-                bytes: w.bytes(),
-                macs: w.macs(m),
-                seconds: shortest(30, || product(&mut out)),
-                limit: if streams {
-                    Limit::Read(read_seconds(w.bytes()))
-                } else {
-                    Limit::Peak(peak.map(|peak| peak.int16))
-                },
-            });
+            let (case, macs) = ((shape, m), int8.macs(m));
+            let (mut eight, mut four) = (int8.product(set, m), int4.product(set, m));
+            integer(c, set, "gemm_i8", case, (int8.bytes(), macs), peak, table, &mut eight);
+            integer(c, set, "gemm_i4", case, (int4.bytes(), macs), peak, table, &mut four);
         }
     }
 }
 
-fn int4(c: &mut Criterion, set: &'static Kernels, peak: Option<Peak>, table: &mut Vec<Line>) {
-    let mut group = group(c, "gemm_i4");
-    for (shape, tokens) in [(LOGITS, &[1, 4][..]), (LAYER, &[1, 4, 32, 512])] {
-        let w = I4Weights::new(shape.0, shape.1, 32);
-        for &m in tokens {
-            let mut product = w.product(set, m);
-            let mut out = Vec::new();
-            let streams = m == 1 && shape == LOGITS;
-            group.throughput(if streams {
-                Throughput::Bytes(w.bytes() as u64)
-            } else {
-                Throughput::Elements(w.macs(m) as u64)
-            });
-            let id = format!("[{}, {}] m {m}", shape.0, shape.1);
-            group.bench_function(BenchmarkId::new(set.name, &id), |b| b.iter(|| product(&mut out)));
-            table.push(Line {
-                name: format!("{} gemm_i4 {id}", set.name),
-                bytes: w.bytes(),
-                macs: w.macs(m),
-                seconds: shortest(30, || product(&mut out)),
-                limit: if streams {
-                    Limit::Read(read_seconds(w.bytes()))
-                } else {
-                    Limit::Peak(peak.map(|peak| peak.int16))
-                },
-            });
-        }
-    }
+#[allow(clippy::too_many_arguments, reason = "one line of the table")]
+fn integer(
+    c: &mut Criterion,
+    set: &'static Kernels,
+    kernel: &str,
+    (shape, m): ((usize, usize), usize),
+    (bytes, macs): (usize, usize),
+    peak: Option<Peak>,
+    table: &mut Vec<Line>,
+    product: &mut dyn FnMut(&mut Vec<f32>),
+) {
+    let mut group = group(c, kernel);
+    let mut out = Vec::new();
+    let streams = m == 1 && shape == LOGITS;
+    group.throughput(if streams {
+        Throughput::Bytes(bytes as u64)
+    } else {
+        Throughput::Elements(macs as u64)
+    });
+    let id = format!("[{}, {}] m {m}", shape.0, shape.1);
+    group.bench_function(BenchmarkId::new(set.name, &id), |b| b.iter(|| product(&mut out)));
+    table.push(Line {
+        name: format!("{} {kernel} {id}", set.name),
+        bytes,
+        macs,
+        seconds: shortest(30, || product(&mut out)),
+        limit: if streams {
+            Limit::Read(read_seconds(bytes))
+        } else {
+            Limit::Peak(peak.map(|peak| peak.int16))
+        },
+    });
 }
 
 fn f16(c: &mut Criterion, set: &'static Kernels, peak: Option<Peak>, table: &mut Vec<Line>) {
@@ -221,8 +209,7 @@ fn main() {
     for set in available().into_iter().filter(|set| set.name != "scalar") {
         check(set);
         let peak = peak::of(set.name);
-        int8(&mut criterion, set, peak, &mut table);
-        int4(&mut criterion, set, peak, &mut table);
+        integers(&mut criterion, set, peak, &mut table);
         f16(&mut criterion, set, peak, &mut table);
         elementwise(&mut criterion, set);
     }

@@ -107,11 +107,6 @@ impl I4Weights {
         Self { rows, k, group, data, scales }
     }
 
-    /// Multiplications in a product with `m` tokens.
-    pub fn macs(&self, m: usize) -> usize {
-        self.rows * self.k * m
-    }
-
     /// Bytes of weights, scales and minima.
     pub fn bytes(&self) -> usize {
         self.data.len() + self.scales.len() * 2

@@ -121,10 +121,7 @@ impl QuantizeScratch {
                 }
             });
         }
-        if let Some(moments) = ctx.ops.moments {
-            moments.add(parts, x, (m, k, stride));
-        }
-        self.made(x, (m, k, stride), quantized)
+        self.made(ctx, x, (m, k, stride), parts)
     }
 
     /// The same for rows that are made first: `make(row, x)` writes each into `x` `[m][k]`, and it
@@ -160,10 +157,7 @@ impl QuantizeScratch {
                 (first..).zip(rows(x, k)).for_each(|(row, x)| make(row, x));
             });
         }
-        if let Some(moments) = ctx.ops.moments {
-            moments.add(parts, x, (m, k, k));
-        }
-        self.made(x, (m, k, k), quantized)
+        self.made(ctx, x, (m, k, k), parts)
     }
 
     /// Integers and scales of `m` rows of `k` values, with the lengths of their rows.
@@ -177,13 +171,18 @@ impl QuantizeScratch {
         ((&mut self.q[..m * padded_k], padded_k), (&mut self.scales[..m * stride], stride))
     }
 
-    /// The input, once it is quantized as `quantized` says.
+    /// The input, once it is quantized as `parts` want it.
     fn made<'a>(
         &'a self,
+        ctx: &Context<'_>,
         x: &'a [f32],
         (m, k, stride): (usize, usize, usize),
-        quantized: Option<Quantized>,
+        parts: &[Matrix],
     ) -> Input<'a> {
+        if let Some(moments) = ctx.ops.moments {
+            moments.add(parts, x, (m, k, stride));
+        }
+        let quantized = Quantized::of(parts);
         let (q, scales): (&[_], &[_]) =
             if quantized.is_some() { (&self.q, &self.scales) } else { (&[], &[]) };
         let group = quantized.map_or(k, |quantized| quantized.group);
