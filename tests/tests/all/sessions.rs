@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail and tell")]
 
-use kinglet::{Error, GenerateOptions, Model, Session, TextScores};
+use kinglet::{Error, GenerateOptions, KvType, Model, Session, SessionOptions, TextScores};
 use kinglet_formats::kinglet::{KingletFile, Meta};
 use kinglet_formats::spec::{MixerKind, Output};
 use kinglet_quantize::{Group, Options, Source, quantize};
@@ -77,18 +77,56 @@ fn logits_are_capped_and_scaled_as_the_spec_says() {
     }
 }
 
-/// A window over several spans, at depths where single rows cut their positions into parts: both ways
-/// of computing, which share no code for it, see the same positions.
-#[test]
-fn windows_reach_over_spans_and_parts() {
-    let (_folder, model) = changed("mistral", |meta| {
-        meta.spec.context_length = 2600;
+/// A model of long sequences, whose layers see as far.
+fn with_window(
+    family: &str,
+    context_length: usize,
+    window: Option<usize>,
+) -> (tempfile::TempDir, Model) {
+    changed(family, |meta| {
+        meta.spec.context_length = context_length;
         for block in meta.spec.stacks[0].layers.iter_mut().flat_map(|layer| &mut layer.blocks) {
             if let MixerKind::Attention(attention) = &mut block.mixers[0].kind {
-                attention.sliding_window = Some(300);
+                attention.sliding_window = window;
             }
         }
-    });
+    })
+}
+
+/// Logits depend on the tokens alone, bit for bit: not on whether these came at once, in pieces or
+/// one by one, over more spans than threads share at a time, nor on what a session took back.
+#[test]
+fn logits_do_not_depend_on_how_tokens_came() {
+    for (family, window) in [("llama", None), ("mistral", Some(300)), ("gemma3", Some(77))] {
+        let (_folder, model) = with_window(family, 5000, window);
+        let tokens: Vec<u32> = (0..4400).map(|i| 3 + i * 31 % 290).collect();
+        for kv in [KvType::F16, KvType::Int8] {
+            let options = SessionOptions::default().kv(kv);
+            let mut in_pieces = model.session_with(&options).unwrap();
+            let mut fed = 0;
+            for (i, n) in [1, 130, 1, 1, 29, 256, 2, 63, 300, 1].into_iter().cycle().enumerate() {
+                let end = tokens.len().min(fed + n);
+                in_pieces.feed(&tokens[fed..end]).unwrap();
+                if i % 10 == 5 {
+                    in_pieces.feed(&[5; 40]).unwrap();
+                    in_pieces.truncate(end);
+                }
+                fed = end;
+                if fed == tokens.len() {
+                    break;
+                }
+            }
+            let mut whole = model.session_with(&options).unwrap();
+            whole.feed(&tokens).unwrap();
+            assert!(whole.logits() == in_pieces.logits(), "{family}, {kv}");
+        }
+    }
+}
+
+/// A window over several spans, at depths where single rows take their spans in parallel.
+#[test]
+fn windows_reach_over_spans() {
+    let (_folder, model) = with_window("mistral", 2600, Some(300));
     let tokens: Vec<u32> = (0..2500).map(|i| 3 + i * 31 % 290).collect();
     let fed = |first: usize| {
         let mut session = model.session().unwrap();

@@ -1,9 +1,11 @@
-//! A segment of one row: parts of the positions in parallel, combined at the end.
+//! A segment of one row: spans in parallel, added in order, as a block of rows adds them.
+
+use std::ops::Range;
 
 use kinglet_formats::spec::Attention;
 
 use super::hadamard::hadamard;
-use super::spans::{Reader, Spans};
+use super::spans::{Reader, Spans, add_sum, add_values};
 use super::{memory_of, visible};
 use crate::kernels::{FloatRows, TileMut};
 use crate::kv::{KvSequence, KvType, SPAN};
@@ -11,14 +13,14 @@ use crate::network::{BoundAttention, Network};
 use crate::ops::Context;
 use crate::step::Workspace;
 
-/// Parts into which the positions are cut, at most.
-const MAX_PARTS: usize = 16;
+/// Spans that threads share before they are added.
+const ROUND: usize = 32;
 
 /// f32 values of the partial results of any layer.
 pub(crate) fn partials_len(network: &Network) -> usize {
     let attentions = network.stacks.iter().flat_map(|stack| stack.attentions());
     let heads = attentions.map(|a| a.spec.n_kv_heads * Part::len(&a.spec));
-    MAX_PARTS * heads.max().unwrap_or(0)
+    (ROUND + 1) * heads.max().unwrap_or(0)
 }
 
 /// Attention of the one row of segment number `s`.
@@ -40,49 +42,55 @@ pub(super) fn run(
     let position = slot - segment.slots.start;
     let (memory, slots) = memory_of(attention, segment, memories);
     let visible = visible(attention, &slots, slot);
-    let (first, n_spans) = (visible.start / SPAN, visible.end.div_ceil(SPAN));
-    let spans_per_part = (n_spans - first).div_ceil(MAX_PARTS);
-    let n_parts = (n_spans - first).div_ceil(spans_per_part);
+    let spans = visible.start / SPAN..visible.end.div_ceil(SPAN);
     let part_len = Part::len(a);
     let q = &qkv[row * attention.q_stride()..][..a.q_width()];
     let attended = &mut attended[row * a.q_width()..][..a.q_width()];
-    let partials = &mut partials[..a.n_kv_heads * n_parts * part_len];
+    let (totals, partials) = partials.split_at_mut(a.n_kv_heads * part_len);
 
-    // [kv head][part]
-    ctx.crew.rows_with(workers, partials, part_len, |worker, item, data| {
-        let (kv_head, part) = (item / n_parts, item % n_parts);
-        let start = (first + part * spans_per_part) * SPAN;
-        let seen = start.max(visible.start)..visible.end.min(start + spans_per_part * SPAN);
-        let q = &q[kv_head * heads_per_kv * a.head_dim..][..heads_per_kv * a.head_dim];
-        let q = FloatRows { m: heads_per_kv, k: a.head_dim, stride: a.head_dim, x: q };
-        let part = Part::of(a, data);
-        let mut sums = TileMut::new(part.sums, a.head_dim);
-        let spans = Spans::new(ops, memory, attention, kv_head, slots.start);
-        let reader =
-            |h: usize| Reader { visible: seen.clone(), head: kv_head * heads_per_kv + h, position };
-        let (max, sum) = spans.attend(&q, reader, worker, &mut sums);
-        part.max.copy_from_slice(max);
-        part.sum.copy_from_slice(sum);
-    });
-
-    for (kv_head, parts) in partials.chunks_exact_mut(n_parts * part_len).enumerate() {
-        for h in 0..heads_per_kv {
-            let out = &mut attended[(kv_head * heads_per_kv + h) * a.head_dim..][..a.head_dim];
-            let max = parts
-                .chunks_exact_mut(part_len)
-                .map(|part| Part::of(a, part).max[h])
-                .fold(f32::NEG_INFINITY, f32::max);
-            let mut total = 0.0;
-            out.fill(0.0);
-            for part in parts.chunks_exact_mut(part_len) {
-                let part = Part::of(a, part);
-                let factor = (part.max[h] - max).exp();
-                let sums = &mut part.sums[h * a.head_dim..][..a.head_dim];
-                (kernels.scale)(sums, factor);
-                (kernels.add)(out, sums);
-                total += part.sum[h] * factor;
+    for round in rounds(&spans) {
+        // [kv head][span]
+        let partials = &mut partials[..a.n_kv_heads * round.len() * part_len];
+        ctx.crew.rows_with(workers, partials, part_len, |worker, item, data| {
+            let (kv_head, span) = (item / round.len(), round.start + item % round.len());
+            let seen = visible.start.max(span * SPAN)..visible.end.min((span + 1) * SPAN);
+            let q = &q[kv_head * heads_per_kv * a.head_dim..][..heads_per_kv * a.head_dim];
+            let q = FloatRows { m: heads_per_kv, k: a.head_dim, stride: a.head_dim, x: q };
+            let part = Part::of(a, data);
+            let mut sums = TileMut::new(part.sums, a.head_dim);
+            let spans = Spans::new(ops, memory, attention, kv_head, slots.start);
+            let reader = |h: usize| Reader {
+                visible: seen.clone(),
+                head: kv_head * heads_per_kv + h,
+                position,
+            };
+            let (max, sum) = spans.attend(&q, reader, worker, &mut sums);
+            part.max.copy_from_slice(max);
+            part.sum.copy_from_slice(sum);
+        });
+        let parts = partials.chunks_exact_mut(round.len() * part_len);
+        for (total, parts) in totals.chunks_exact_mut(part_len).zip(parts) {
+            for (i, part) in parts.chunks_exact_mut(part_len).enumerate() {
+                if round.start + i == spans.start {
+                    total.copy_from_slice(part);
+                    continue;
+                }
+                let (total, part) = (Part::of(a, total), Part::of(a, part));
+                for h in 0..heads_per_kv {
+                    let head = h * a.head_dim..(h + 1) * a.head_dim;
+                    let (out, sums) = (&mut total.sums[head.clone()], &mut part.sums[head]);
+                    add_sum(&mut total.sum[h], total.max[h], part.sum[h], part.max[h]);
+                    add_values(kernels, out, &mut total.max[h], sums, part.max[h]);
+                }
             }
-            (kernels.scale)(out, 1.0 / total);
+        }
+    }
+    let heads = attended.chunks_exact_mut(heads_per_kv * a.head_dim);
+    for (out, total) in heads.zip(totals.chunks_exact_mut(part_len)) {
+        let total = Part::of(a, total);
+        out.copy_from_slice(total.sums);
+        for (out, &sum) in out.chunks_exact_mut(a.head_dim).zip(&*total.sum) {
+            (kernels.scale)(out, 1.0 / sum);
             if memory.kind() == KvType::Int8 {
                 hadamard(out);
             }
@@ -90,7 +98,13 @@ pub(super) fn run(
     }
 }
 
-/// Result of one kv head's query heads over one part of the positions.
+/// `spans` in runs of [`ROUND`].
+fn rounds(spans: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+    let end = spans.end;
+    spans.clone().step_by(ROUND).map(move |first| first..end.min(first + ROUND))
+}
+
+/// Result of one kv head's query heads over some of the positions.
 struct Part<'a> {
     /// `[heads_per_kv][head_dim]`
     sums: &'a mut [f32],

@@ -6,11 +6,15 @@ use kinglet_formats::spec::Attention;
 
 use super::disentangled::PositionScores;
 use crate::error::Error;
-use crate::kernels::{FloatRows, Kernels, PANEL_ROWS, QuantizedRows, TileMut};
+use crate::kernels::{FloatRows, Kernels, QuantizedRows, TileMut};
 use crate::kv::{Head, KvSequence, KvType, SPAN, key_group};
 use crate::memory::Room;
 use crate::network::{BoundAttention, DistanceBias};
 use crate::ops::Ops;
+
+/// Where a walk begins is a multiple of this, counted from the sequence's first slot: softmax adds its
+/// exponentials in that many lanes, and a row's bits do not depend on which rows are beside it.
+const ALIGNMENT: usize = 32;
 
 /// Buffers of one thread.
 #[derive(Clone, Debug, Default)]
@@ -147,7 +151,7 @@ impl<'a> Spans<'a> {
             KvType::Int8 => Some(queries.quantize(kernels, q, key_group(a.head_dim))),
         };
         let start = (0..rows).map(|r| reader(r).visible.start).min().unwrap_or(0);
-        let start = start / PANEL_ROWS * PANEL_ROWS;
+        let start = start - (start - self.first_slot) % ALIGNMENT;
         let end = (0..rows).map(|r| reader(r).visible.end).max().unwrap_or(0);
 
         let mut slot = start;
@@ -186,10 +190,7 @@ impl<'a> Spans<'a> {
                 row[to..].fill(f32::NEG_INFINITY);
                 let (m, s) = (kernels.softmax_exp)(row);
                 span_max[r] = m;
-                let new_max = max[r].max(m);
-                if new_max > f32::NEG_INFINITY {
-                    sum[r] = sum[r] * (max[r] - new_max).exp() + s * (m - new_max).exp();
-                }
+                add_sum(&mut sum[r], max[r], s, m);
             }
 
             if slot == start {
@@ -200,12 +201,7 @@ impl<'a> Spans<'a> {
                 let mut tile = TileMut::new(sums, a.head_dim);
                 self.weigh(&head, scores, first, n, weights, &mut tile);
                 for (r, sums) in sums.chunks_exact_mut(a.head_dim).enumerate() {
-                    let new_max = max[r].max(span_max[r]);
-                    if new_max > f32::NEG_INFINITY {
-                        (kernels.scale)(sums, (span_max[r] - new_max).exp());
-                        (kernels.scale_add)(out.row(r), (max[r] - new_max).exp(), sums);
-                    }
-                    max[r] = new_max;
+                    add_values(kernels, out.row(r), &mut max[r], sums, span_max[r]);
                 }
             }
             slot += n;
@@ -242,6 +238,32 @@ impl<'a> Spans<'a> {
             }
         }
     }
+}
+
+/// Adds the sum of a further span's exponentials, whose largest score is `span_max`, to that of the
+/// spans before it.
+pub(super) fn add_sum(sum: &mut f32, max: f32, span_sum: f32, span_max: f32) {
+    let new_max = max.max(span_max);
+    if new_max > f32::NEG_INFINITY {
+        *sum = *sum * (max - new_max).exp() + span_sum * (span_max - new_max).exp();
+    }
+}
+
+/// Adds a further span's weighted values `sums`, whose largest score is `span_max`, to those of the
+/// spans before it, and makes `max` the largest of all.
+pub(super) fn add_values(
+    kernels: &Kernels,
+    out: &mut [f32],
+    max: &mut f32,
+    sums: &mut [f32],
+    span_max: f32,
+) {
+    let new_max = max.max(span_max);
+    if new_max > f32::NEG_INFINITY {
+        (kernels.scale)(sums, (span_max - new_max).exp());
+        (kernels.scale_add)(out, (*max - new_max).exp(), sums);
+    }
+    *max = new_max;
 }
 
 fn cap_scores(scores: &mut [f32], soft_cap: Option<f32>) {
