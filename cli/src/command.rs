@@ -14,7 +14,7 @@ use crate::output::say;
 use crate::spelling;
 use crate::verbs::{
     answer, bench, chat, classify, complete, completions, demo, embed, fill_mask, models,
-    perplexity, quantize, rerank, run, show, tag, tokenize, transcribe, translate, verify,
+    perplexity, quantize, rerank, run, serve, show, tag, tokenize, transcribe, translate, verify,
 };
 
 /// Runs foundation models on small machines.
@@ -49,6 +49,7 @@ enum Verb {
     Run(run::Arguments),
     Chat(chat::Arguments),
     Complete(complete::Arguments),
+    Serve(serve::Arguments),
     #[command(alias = "convert")]
     Quantize(quantize::Arguments),
     Show(show::Arguments),
@@ -171,6 +172,7 @@ fn dispatch(verb: Verb) -> Result<(), Failure> {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Chat(arguments) => chat::run(&arguments),
         Verb::Complete(arguments) => complete::run(&arguments),
+        Verb::Serve(arguments) => serve::run(&arguments),
         Verb::Quantize(arguments) => quantize::run(&arguments),
         Verb::Show(arguments) => show::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),

@@ -75,6 +75,11 @@ pub(crate) fn penalty(text: &str) -> Result<f32, String> {
     checked(text, "more than 0; 1 is off", |x: &f32| *x > 0.0 && x.is_finite())
 }
 
+/// What is taken from the logits of repeated tokens.
+pub(crate) fn finite(text: &str) -> Result<f32, String> {
+    checked(text, "a number; 0 is off", |x: &f32| x.is_finite())
+}
+
 /// A number of tokens, where 0 means none or all.
 pub(crate) fn count(text: &str) -> Result<usize, String> {
     number(text, "0 or more")

@@ -38,6 +38,12 @@ pub(crate) struct SamplingArguments {
     /// How many recent tokens count as repeated
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = numbers::count)]
     repeat_last_n: Option<usize>,
+    /// Taken from the logits of tokens that are among the recent ones
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = numbers::finite)]
+    presence_penalty: Option<f32>,
+    /// Taken from the logits of recent tokens as often as they are among them
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = numbers::finite)]
+    frequency_penalty: Option<f32>,
     /// Start of the random sequence [default: -1, another one each time]
     #[arg(short, long, value_name = "N")]
     #[arg(value_parser = numbers::seed)]
@@ -72,6 +78,9 @@ impl SamplingArguments {
             min_p: self.min_p.or(file.min_p),
             repeat_penalty: self.repeat_penalty.or(file.repeat_penalty),
             repeat_last_n: self.repeat_last_n,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            logit_bias: Vec::new(),
             seed: Some(self.seed.flatten().unwrap_or_else(random_seed)),
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,

@@ -52,6 +52,11 @@ pub(crate) fn read(path: &Path) -> Result<Vec<f32>, Failure> {
     decode(Box::new(file), hint, &name)
 }
 
+/// The sound of a file's bytes.
+pub(crate) fn of_bytes(bytes: Vec<u8>) -> Result<Vec<f32>, Failure> {
+    decode(Box::new(Cursor::new(bytes)), Hint::new(), "the file")
+}
+
 /// Samples of 16 bits, little-endian, mono, at the right rate.
 fn plain(bytes: &[u8]) -> Vec<f32> {
     let samples = bytes.as_chunks::<2>().0.iter();

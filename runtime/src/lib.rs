@@ -49,12 +49,12 @@ pub use media::audio::{LogMel, SAMPLE_RATE};
 pub use memory::MemoryPlan;
 pub use model::{Model, ModelOptions};
 pub use task::{
-    Aggregation, Answer, AnswerOptions, AnswerState, CancelToken, Chat, Classification,
-    EmbedOptions, Embedding, Entity, Fill, FinishReason, GenerateOptions, Generation,
-    GenerationState, Heard, Input, LabelScore, Languages, Likelihood, Ranked, Sampler,
-    SamplerOptions, SearchOptions, Segment, Session, SessionOptions, TagOptions, Tagged, Task,
-    TextAnswer, TextLength, TextScores, TextToTextAnswer, TokenAnswer, TranscribeOptions,
-    Transcriber, Transcript, Transcription, TranslateOptions, Translated, Word, ZeroShotOptions,
-    argmax,
+    Aggregation, Answer, AnswerOptions, AnswerState, CancelToken, Chat, ChatFormat, ChatPrompt,
+    Classification, EmbedOptions, Embedding, Entity, Event, Fill, FinishReason, GenerateOptions,
+    Generation, GenerationState, Heard, Input, LabelScore, Languages, Likelihood, PromptOptions,
+    Ranked, Request, Sampler, SamplerOptions, Scheduler, SchedulerOptions, SearchOptions, Segment,
+    Session, SessionOptions, TagOptions, Tagged, Task, TextAnswer, TextLength, TextScores,
+    TextToTextAnswer, Ticket, TokenAnswer, TokenLogprobs, TranscribeOptions, Transcriber,
+    Transcript, Transcription, TranslateOptions, Translated, Usage, Word, ZeroShotOptions, argmax,
 };
-pub use template::Message;
+pub use template::{Message, ToolCall};

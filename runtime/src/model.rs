@@ -213,6 +213,12 @@ impl Model {
         self.0.runner.network.generator().is_some()
     }
 
+    /// Whether what it generates answers a source: a text to translate, or sound.
+    pub fn reads_source(&self) -> bool {
+        let network = &self.0.runner.network;
+        network.generator().is_some_and(|stack| network.stacks[stack].memory.is_some())
+    }
+
     /// Whether the file carries a chat template.
     pub fn has_chat_template(&self) -> bool {
         self.meta().chat_template.is_some()

@@ -17,6 +17,7 @@ mod raw;
 use std::io::Write;
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, Value, context};
 
 use crate::error::Error;
@@ -37,19 +38,55 @@ const BYTES_PER_INSTRUCTION: u64 = 4;
 const PROBE: &str = "c5b1f6e0";
 
 /// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Message {
-    /// `system`, `user` or `assistant`.
+    /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
     /// The text.
     pub content: String,
+    /// Of an assistant's message, what it thought before it wrote the text.
+    pub reasoning: Option<String>,
+    /// Of an assistant's message, the calls of tools that it makes.
+    pub tool_calls: Vec<ToolCall>,
+    /// Of a tool's message, the id of the call that it answers.
+    pub tool_call_id: Option<String>,
+    /// Who speaks; of a tool's message, the tool's name.
+    pub name: Option<String>,
+}
+
+/// A call of a tool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolCall {
+    /// What the answer to it refers to.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// Its arguments, a JSON object as a rule.
+    pub arguments: serde_json::Value,
 }
 
 impl Message {
     /// A message of the given role.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into() }
+        Self { role: role.into(), content: content.into(), ..Self::default() }
     }
+
+    /// Bytes of everything in it, about.
+    fn len(&self) -> usize {
+        let calls = self.tool_calls.iter();
+        let calls = calls.map(|call| call.name.len() + call.arguments.to_string().len());
+        let reasoning = self.reasoning.as_ref().map_or(0, String::len);
+        self.content.len() + reasoning + calls.sum::<usize>()
+    }
+}
+
+/// What a template may read besides messages.
+#[derive(Debug)]
+pub(crate) struct Extras<'a> {
+    pub(crate) tools: Vec<serde_json::Value>,
+    pub(crate) thinking: Option<bool>,
+    pub(crate) values: &'a serde_json::Map<String, serde_json::Value>,
 }
 
 /// A compiled chat template.
@@ -59,6 +96,8 @@ pub(crate) struct ChatTemplate {
     fuel_per_message: u64,
     bos_token: String,
     eos_token: String,
+    /// As it was given.
+    source: String,
 }
 
 impl ChatTemplate {
@@ -69,6 +108,7 @@ impl ChatTemplate {
         }
         // As Jinja does, whatever wrote the file.
         let source = &source.replace("\r\n", "\n").replace('\r', "\n");
+        let given = source.clone();
         let source = &raw::unfolded(source);
         if let Some(reason) = depth::refusal(source) {
             return Err(Error::Template { reason });
@@ -93,13 +133,27 @@ impl ChatTemplate {
             .add_template_owned("chat", source)
             .map_err(|e| Error::Template { reason: describe(&e) })?;
         let (bos_token, eos_token) = (bos_token.to_owned(), eos_token.to_owned());
-        Ok(Self { environment, fuel_per_message, bos_token, eos_token })
+        Ok(Self { environment, fuel_per_message, bos_token, eos_token, source: given })
     }
 
     /// The prompt for `messages`, ready for the assistant's answer.
     pub(crate) fn render(&self, messages: &[Message]) -> Result<String, Error> {
-        let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
-        let n = messages.len() as u64;
+        let none = serde_json::Map::new();
+        let extras = Extras { tools: Vec::new(), thinking: None, values: &none };
+        self.render_with(messages, &extras)
+    }
+
+    /// The same with what else a template may read.
+    pub(crate) fn render_with(
+        &self,
+        messages: &[Message],
+        extras: &Extras<'_>,
+    ) -> Result<String, Error> {
+        let tools = extras.tools.iter().map(|tool| tool.to_string().len());
+        let values = extras.values.values().map(|value| value.to_string().len());
+        let others: usize = tools.chain(values).sum();
+        let bytes = messages.iter().map(Message::len).sum::<usize>() + others;
+        let n = (messages.len() + extras.tools.len()) as u64;
         let conversation =
             self.fuel_per_message * n + FUEL_PER_PAIR * n * n + FUEL_PER_BYTE * bytes as u64;
         let mut environment = self.environment.clone();
@@ -108,15 +162,24 @@ impl ChatTemplate {
         let template = |e: minijinja::Error| Error::Template { reason: describe(&e) };
         let chat = environment.get_template("chat").map_err(template)?;
         let mut out = Limited::new(MAX_PROMPT);
+        let tools = match &extras.tools[..] {
+            // There, as with the reference: a template may ask whether they are `none`.
+            [] => Value::from(()),
+            tools => Value::from(Serde(tools)),
+        };
         let values = context! {
             messages => messages.iter().map(value).collect::<Vec<_>>(),
             add_generation_prompt => true,
-            // There, as with the reference: a template may ask whether they are `none`.
-            tools => (),
+            tools => tools,
             documents => (),
             bos_token => &self.bos_token,
             eos_token => &self.eos_token,
         };
+        let thinking = extras.thinking.map(|yes| context! { enable_thinking => yes });
+        let further = (!extras.values.is_empty()).then(|| Value::from(Serde(extras.values)));
+        // The first ones win.
+        let values =
+            context! { ..values, ..thinking.unwrap_or_default(), ..further.unwrap_or_default() };
         chat.render_captured_to(values, &mut out).map_err(template)?;
         out.into_string().map_err(|reason| Error::Template { reason })
     }
@@ -128,10 +191,36 @@ impl ChatTemplate {
         let messages = [Message::new("system", PROBE), Message::new("user", "?")];
         self.render(&messages).is_ok_and(|prompt| prompt.contains(PROBE))
     }
+
+    /// Whether a word stands in the template.
+    pub(crate) fn source_mentions(&self, word: &str) -> bool {
+        self.source.contains(word)
+    }
 }
 
+/// A message as templates read it: what it does not have is not there.
 fn value(message: &Message) -> Value {
-    context! { role => &message.role, content => &message.content }
+    let mut fields =
+        vec![("role", Value::from(&message.role)), ("content", Value::from(&message.content))];
+    let calls = message.tool_calls.iter().map(|call| {
+        let arguments = Value::from(Serde(&call.arguments));
+        let function = context! { name => &call.name, arguments => arguments };
+        context! { id => &call.id, type => "function", function => function }
+    });
+    if !message.tool_calls.is_empty() {
+        fields.push(("tool_calls", calls.collect()));
+    }
+    let others = [
+        ("reasoning_content", &message.reasoning),
+        ("tool_call_id", &message.tool_call_id),
+        ("name", &message.name),
+    ];
+    fields.extend(
+        others
+            .into_iter()
+            .filter_map(|(key, text)| text.as_ref().map(|text| (key, Value::from(text)))),
+    );
+    Value::from_pairs(fields)
 }
 
 fn describe(error: &minijinja::Error) -> String {

@@ -167,6 +167,12 @@ pub enum Error {
         /// How much.
         bytes: usize,
     },
+    /// A scheduler has as many requests as it may have.
+    #[error("{waiting} requests are waiting already; try again later, or let more of them wait")]
+    Busy {
+        /// Requests that wait.
+        waiting: usize,
+    },
     /// Threads could not be started.
     #[error("{wanted} threads could not be started: {reason}")]
     Threads {

@@ -14,6 +14,7 @@ mod int8;
 pub(crate) use fp16::HeadF16;
 pub(crate) use int8::{HeadI8, key_group};
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
@@ -200,6 +201,12 @@ impl KvSequence {
     /// Bytes of its spans, shared ones included.
     pub(crate) fn bytes(&self) -> usize {
         self.spans.len() * self.layout.span_bytes()
+    }
+
+    /// Bytes of its spans without those in `seen`, to which they are added.
+    pub(crate) fn count_bytes(&self, seen: &mut HashSet<usize>) -> usize {
+        let new = self.spans.iter().filter(|span| seen.insert(Arc::as_ptr(span) as usize));
+        new.count() * self.layout.span_bytes()
     }
 
     /// Makes room for `n_positions` positions of which those from `first` on will be written:

@@ -1,11 +1,12 @@
 //! A conversation: messages through the file's template, each turn computed once.
 
+use super::chat_format::{ChatFormat, ChatPrompt, PromptOptions};
 use super::generate::{FinishReason, GenerateOptions, GenerationState};
-use super::look_alikes::{BREAK, break_specials};
+use super::look_alikes::BREAK;
 use super::session::{Session, SessionOptions};
 use crate::error::Error;
 use crate::model::Model;
-use crate::template::{ChatTemplate, Message};
+use crate::template::Message;
 use crate::tokenizer::Place;
 
 /// A conversation with a model.
@@ -21,12 +22,10 @@ use crate::tokenizer::Place;
 /// ```
 pub struct Chat {
     session: Session,
-    template: ChatTemplate,
+    format: ChatFormat,
     messages: Vec<Message>,
     /// The text that the session's tokens stand for.
     held: String,
-    /// Texts of all special tokens, found once in a vocabulary that may be large.
-    specials: Vec<String>,
 }
 
 impl std::fmt::Debug for Chat {
@@ -77,24 +76,9 @@ impl Chat {
     /// # Errors
     /// If the model has no chat template or a broken one.
     pub fn new(mut session: Session) -> Result<Self, Error> {
-        let model = session.model();
-        let Some(source) = &model.meta().chat_template else {
-            return Err(Error::Template {
-                reason: "the model has none; generate from plain text instead".to_owned(),
-            });
-        };
-        let text = |id: Option<u32>| {
-            id.and_then(|id| model.tokenizer().token(id)).unwrap_or_default().into_owned()
-        };
-        // The tokenizer's, as templates mean them: the ids that begin and end a generation may differ.
-        let generation = &model.meta().generation;
-        let bos = text(model.tokenizer().bos().or(generation.bos));
-        let eos = text(model.tokenizer().eos().or(generation.eos.first().copied()));
-        let template = ChatTemplate::new(source, &bos, &eos)?;
-        let specials = model.tokenizer().special_tokens();
-        let specials = specials.map(|(_, text)| text.into_owned()).collect();
+        let format = session.model().chat_format()?;
         session.reset();
-        Ok(Self { session, template, messages: Vec::new(), held: String::new(), specials })
+        Ok(Self { session, format, messages: Vec::new(), held: String::new() })
     }
 
     /// The messages so far.
@@ -122,7 +106,7 @@ impl Chat {
     /// Whether the model's template passes system messages on. Some leave them out without a word,
     /// and some refuse the conversation; the text then has to stand in the user's first message.
     pub fn template_reads_system(&self) -> bool {
-        self.template.reads_system()
+        self.format.reads_system()
     }
 
     /// Starts over.
@@ -142,9 +126,9 @@ impl Chat {
     /// # Errors
     /// If the template refuses the conversation.
     pub fn prompt(&self) -> Result<(String, Vec<u32>), Error> {
-        let text = self.render()?;
-        let tokens = self.session.model().tokenizer().encode_marked(&text, Place::Start, BREAK);
-        Ok((text.replace(BREAK, ""), tokens))
+        let ChatPrompt { text, tokens } =
+            self.format.prompt(&self.messages, &PromptOptions::default())?;
+        Ok((text, tokens))
     }
 
     /// Adds the user's words and answers them. What earlier turns computed is kept.
@@ -219,7 +203,7 @@ impl Chat {
     /// Brings the session to where the new prompt departs from what it holds; returns the whole
     /// prompt and the tokens still to feed.
     fn prepare(&mut self) -> Result<(String, Vec<u32>), Error> {
-        let text = self.render()?;
+        let text = self.format.render(&self.messages, &PromptOptions::default())?;
         let tokenizer = self.session.model().tokenizer();
         if let Some(rest) = text.strip_prefix(self.held.as_str())
             && !self.held.is_empty()
@@ -237,18 +221,6 @@ impl Chat {
         let keep = self.session.keep_prefix(&tokens)?;
         self.held.clear();
         Ok((text, tokens[keep..].to_vec()))
-    }
-
-    fn render(&self) -> Result<String, Error> {
-        let messages: Vec<Message> = self
-            .messages
-            .iter()
-            .map(|message| match message.role.as_str() {
-                "assistant" => message.clone(),
-                _ => Message::new(&*message.role, break_specials(&self.specials, &message.content)),
-            })
-            .collect();
-        self.template.render(&messages)
     }
 }
 

@@ -4,6 +4,7 @@ use super::sampler::{Sampler, SamplerOptions};
 use super::session::Session;
 use super::stop::StopStrings;
 use crate::error::Error;
+use crate::model::Model;
 use crate::tokenizer::DecodeStream;
 
 /// How to generate. What is `None` follows the model file, or else [`SamplerOptions::default`].
@@ -23,6 +24,12 @@ pub struct GenerateOptions {
     pub repeat_penalty: Option<f32>,
     /// See [`SamplerOptions::repeat_last_n`].
     pub repeat_last_n: Option<usize>,
+    /// See [`SamplerOptions::presence_penalty`].
+    pub presence_penalty: Option<f32>,
+    /// See [`SamplerOptions::frequency_penalty`].
+    pub frequency_penalty: Option<f32>,
+    /// See [`SamplerOptions::logit_bias`].
+    pub logit_bias: Vec<(u32, f32)>,
     /// See [`SamplerOptions::seed`].
     pub seed: Option<u64>,
     /// Texts that end the answer; they are not part of it.
@@ -43,7 +50,7 @@ impl GenerateOptions {
         self
     }
 
-    fn sampler(&self, model: &crate::Model) -> SamplerOptions {
+    fn sampler(&self, model: &Model) -> SamplerOptions {
         let own = SamplerOptions::default();
         let file = &model.meta().generation;
         SamplerOptions {
@@ -56,6 +63,9 @@ impl GenerateOptions {
                 .or(file.repeat_penalty)
                 .unwrap_or(own.repeat_penalty),
             repeat_last_n: self.repeat_last_n.unwrap_or(own.repeat_last_n),
+            presence_penalty: self.presence_penalty.unwrap_or(own.presence_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(own.frequency_penalty),
+            logit_bias: self.logit_bias.clone(),
             seed: self.seed.unwrap_or(own.seed),
         }
     }
@@ -181,31 +191,44 @@ impl GenerationState {
         if prompt.is_empty() && session.position() == 0 {
             return Err(Error::Empty { what: "the prompt" });
         }
-        let sampler_options = options.sampler(session.model());
-        let sampler = Sampler::new(sampler_options, session.model().vocab_size())?;
-        let stop = StopStrings::new(&options.stop)?;
-        let max_tokens = options.max_tokens.unwrap_or(usize::MAX);
-        if options.max_tokens.is_some() {
+        let mut state = Self::apart(session.model(), prompt.len(), options)?;
+        if let Some(max_tokens) = options.max_tokens {
             // Room for a bounded answer is made now, so that no token allocates; and before
             // anything else, so that a session without it is as it was.
             let prompt_end = session.position().saturating_add(prompt.len());
             session.reserve(prompt_end.saturating_add(max_tokens))?;
         }
         session.append(prompt)?;
+        state.place(session);
+        Ok(state)
+    }
+
+    /// A generation that has no session yet, after `n_prompt` tokens.
+    pub(super) fn apart(
+        model: &Model,
+        n_prompt: usize,
+        options: &GenerateOptions,
+    ) -> Result<Self, Error> {
         Ok(Self {
-            sampler,
-            stream: session.model().tokenizer().decode_stream(true),
-            stop,
-            n_prompt: prompt.len(),
+            sampler: Sampler::new(options.sampler(model), model.vocab_size())?,
+            stream: model.tokenizer().decode_stream(true),
+            stop: StopStrings::new(&options.stop)?,
+            n_prompt,
             n_generated: 0,
-            max_tokens,
+            max_tokens: options.max_tokens.unwrap_or(usize::MAX),
             ignore_eos: options.ignore_eos,
             ends: Vec::new(),
             piece: String::with_capacity(256),
-            position: session.position(),
-            serial: session.new_serial(),
+            position: 0,
+            serial: 0,
             finished: None,
         })
+    }
+
+    /// Goes on in `session`, which holds its tokens.
+    pub(super) fn place(&mut self, session: &mut Session) {
+        self.position = session.position();
+        self.serial = session.new_serial();
     }
 
     /// The same, ended by these tokens too.

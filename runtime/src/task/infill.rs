@@ -12,6 +12,35 @@ impl Model {
     pub fn can_infill(&self) -> bool {
         self.is_generative() && self.meta().infill.is_some()
     }
+
+    /// The prompt that asks for what belongs between `prefix` and `suffix`, and the tokens that end the
+    /// answer besides the model's own: what [`Session::infill`] uses, for those who schedule requests.
+    ///
+    /// # Errors
+    /// If the model has no tokens for it.
+    pub fn infill_prompt(&self, prefix: &str, suffix: &str) -> Result<(Vec<u32>, Vec<u32>), Error> {
+        let tokenizer = self.tokenizer();
+        let infill = self.meta().infill.as_ref().ok_or_else(|| Error::WrongTask {
+            task: "fill a gap in a text",
+            reason: "its vocabulary has no fill-in-the-middle tokens".to_owned(),
+        })?;
+        let own = [infill.prefix, infill.suffix, infill.middle].into_iter();
+        let own = own.chain(infill.ends.iter().copied()).filter_map(|id| tokenizer.token(id));
+        let specials = tokenizer.special_tokens().map(|(_, text)| text);
+        let specials: Vec<String> = own.chain(specials).map(|text| text.into_owned()).collect();
+        let encode = |text: &str| {
+            tokenizer.encode_marked(&break_specials(&specials, text), Place::Text, BREAK)
+        };
+        // What begins every text of the model, where something does.
+        let mut prompt = tokenizer.encode("", EncodeOptions::default());
+        prompt.retain(|&id| Some(id) == tokenizer.bos());
+        prompt.push(infill.prefix);
+        prompt.extend(encode(prefix));
+        prompt.push(infill.suffix);
+        prompt.extend(encode(suffix));
+        prompt.push(infill.middle);
+        Ok((prompt, infill.ends.clone()))
+    }
 }
 
 impl Session {
@@ -55,28 +84,8 @@ impl Session {
         suffix: &str,
         options: &GenerateOptions,
     ) -> Result<GenerationState, Error> {
-        let model = self.model().clone();
-        let tokenizer = model.tokenizer();
-        let infill = model.meta().infill.as_ref().ok_or_else(|| Error::WrongTask {
-            task: "fill a gap in a text",
-            reason: "its vocabulary has no fill-in-the-middle tokens".to_owned(),
-        })?;
-        let own = [infill.prefix, infill.suffix, infill.middle].into_iter();
-        let own = own.chain(infill.ends.iter().copied()).filter_map(|id| tokenizer.token(id));
-        let specials = tokenizer.special_tokens().map(|(_, text)| text);
-        let specials: Vec<String> = own.chain(specials).map(|text| text.into_owned()).collect();
-        let encode = |text: &str| {
-            tokenizer.encode_marked(&break_specials(&specials, text), Place::Text, BREAK)
-        };
-        // What begins every text of the model, where something does.
-        let mut prompt = tokenizer.encode("", EncodeOptions::default());
-        prompt.retain(|&id| Some(id) == tokenizer.bos());
-        prompt.push(infill.prefix);
-        prompt.extend(encode(prefix));
-        prompt.push(infill.suffix);
-        prompt.extend(encode(suffix));
-        prompt.push(infill.middle);
+        let (prompt, ends) = self.model().infill_prompt(prefix, suffix)?;
         let keep = self.keep_prefix(&prompt)?;
-        Ok(self.begin(&prompt[keep..], options)?.ending_at(&infill.ends))
+        Ok(self.begin(&prompt[keep..], options)?.ending_at(&ends))
     }
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod chat;
+mod chat_format;
 mod classify;
 mod embed;
 mod entities;
@@ -13,6 +14,7 @@ mod pass;
 mod purpose;
 mod rerank;
 mod sampler;
+mod schedule;
 mod scores;
 mod search;
 mod sentences;
@@ -28,6 +30,7 @@ mod zero_shot;
 
 pub use answer::{AnswerOptions, TextAnswer};
 pub use chat::{Answer, AnswerState, Chat};
+pub use chat_format::{ChatFormat, ChatPrompt, PromptOptions};
 pub use classify::{Classification, LabelScore, TextLength};
 pub use embed::{EmbedOptions, Embedding, Input};
 pub use entities::Aggregation;
@@ -36,6 +39,7 @@ pub use generate::{FinishReason, GenerateOptions, Generation, GenerationState};
 pub use purpose::Task;
 pub use rerank::Ranked;
 pub use sampler::{Sampler, SamplerOptions, argmax};
+pub use schedule::{Event, Request, Scheduler, SchedulerOptions, Ticket, TokenLogprobs, Usage};
 pub use scores::{Likelihood, TextScores};
 pub use search::{SearchOptions, TokenAnswer};
 pub use session::{CancelToken, Session, SessionOptions};

@@ -9,6 +9,12 @@ pub struct SamplerOptions {
     pub repeat_penalty: f32,
     /// How many recent tokens count as repeated.
     pub repeat_last_n: usize,
+    /// Taken from the logits of tokens that are among the recent ones; 0 is off.
+    pub presence_penalty: f32,
+    /// Taken from the logits of recent tokens as often as they are among them; 0 is off.
+    pub frequency_penalty: f32,
+    /// Added to the logits of these tokens; `-inf` forbids one.
+    pub logit_bias: Vec<(u32, f32)>,
     /// Keep the `k` likeliest tokens; 0 keeps all.
     pub top_k: usize,
     /// Keep the likeliest tokens that together reach this probability; 1 keeps all.
@@ -26,6 +32,9 @@ impl Default for SamplerOptions {
         Self {
             repeat_penalty: 1.0,
             repeat_last_n: 64,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: Vec::new(),
             top_k: 40,
             top_p: 0.95,
             min_p: 0.05,
@@ -43,7 +52,7 @@ pub struct Sampler {
     /// `(logit or probability, token)` of the tokens still in play.
     candidates: Vec<(f32, u32)>,
     /// `(logit, token)` of the tokens whose logits are changed for a moment.
-    penalized: Vec<(f32, u32)>,
+    changed: Vec<(f32, u32)>,
 }
 
 impl Sampler {
@@ -57,11 +66,20 @@ impl Sampler {
             ("top_p", options.top_p, (0.0..=1.0).contains(&options.top_p), "between 0 and 1"),
             ("min_p", options.min_p, (0.0..=1.0).contains(&options.min_p), "between 0 and 1"),
             ("repeat_penalty", options.repeat_penalty, options.repeat_penalty > 0.0, "above 0"),
+            ("presence_penalty", options.presence_penalty, true, "a finite number"),
+            ("frequency_penalty", options.frequency_penalty, true, "a finite number"),
         ];
         for (name, value, good, range) in checks {
             if !good || !value.is_finite() {
                 return Err(Error::InvalidOption { name, value: value.to_string(), range });
             }
+        }
+        if let Some((_, bias)) = options.logit_bias.iter().find(|(_, bias)| bias.is_nan()) {
+            return Err(Error::InvalidOption {
+                name: "logit_bias",
+                value: bias.to_string(),
+                range: "a number",
+            });
         }
         let room = if options.temperature == 0.0 { 0 } else { vocab_size };
         let random = SplitMix64(options.seed);
@@ -70,14 +88,15 @@ impl Sampler {
         candidates
             .try_reserve_exact(room + LANES)
             .map_err(|_| Error::OutOfMemory { what: "the candidates of a sampler", bytes })?;
-        Ok(Self { options, random, candidates, penalized: Vec::with_capacity(64) })
+        Ok(Self { options, random, candidates, changed: Vec::with_capacity(64) })
     }
 
     /// The next token after `recent` tokens. `logits` are as they were afterwards.
     pub fn sample(&mut self, logits: &mut [f32], recent: &[u32]) -> u32 {
         self.penalize(logits, recent);
         let token = self.choose(logits);
-        for (logit, token) in self.penalized.drain(..) {
+        // The last change first, as a token may have been changed twice.
+        for (logit, token) in self.changed.drain(..).rev() {
             logits[token as usize] = logit;
         }
         token
@@ -102,8 +121,15 @@ impl Sampler {
     }
 
     fn penalize(&mut self, logits: &mut [f32], recent: &[u32]) {
-        let penalty = self.options.repeat_penalty;
-        if penalty == 1.0 {
+        let SamplerOptions { repeat_penalty, presence_penalty, frequency_penalty, .. } =
+            self.options;
+        for &(token, bias) in &self.options.logit_bias {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                self.changed.push((*logit, token));
+                *logit += bias;
+            }
+        }
+        if (repeat_penalty, presence_penalty, frequency_penalty) == (1.0, 0.0, 0.0) {
             return;
         }
         let recent = &recent[recent.len().saturating_sub(self.options.repeat_last_n)..];
@@ -112,8 +138,11 @@ impl Sampler {
                 continue;
             }
             if let Some(logit) = logits.get_mut(token as usize) {
-                self.penalized.push((*logit, token));
-                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+                self.changed.push((*logit, token));
+                let times = recent[i..].iter().filter(|&&other| other == token).count() as f32;
+                let less =
+                    if *logit > 0.0 { *logit / repeat_penalty } else { *logit * repeat_penalty };
+                *logit = less - times * frequency_penalty - presence_penalty;
             }
         }
     }
@@ -294,6 +323,21 @@ mod tests {
         let options =
             SamplerOptions { repeat_penalty: 1.3, temperature: 0.0, ..Default::default() };
         assert_eq!(sampler(options).sample(&mut logits, &[1, 1, 2]), 1);
+    }
+
+    #[test]
+    fn biases_and_penalties_of_presence_and_frequency() {
+        let greedy = SamplerOptions { temperature: 0.0, ..Default::default() };
+        let mut logits = vec![1.0, 2.0, 3.0];
+        let mut first = |options| sampler(options).sample(&mut logits, &[2, 2, 1]);
+        let presence_penalty = 1.5;
+        assert_eq!(first(SamplerOptions { presence_penalty, ..greedy.clone() }), 2);
+        // 3 - 2 * 1.5, 2 - 1.5: the first token is left.
+        let frequency_penalty = 1.5;
+        assert_eq!(first(SamplerOptions { frequency_penalty, ..greedy.clone() }), 0);
+        let logit_bias = vec![(2, f32::NEG_INFINITY), (0, 5.0), (0, -4.5), (7, 100.0)];
+        assert_eq!(first(SamplerOptions { logit_bias, ..greedy }), 1);
+        assert_eq!(logits, [1.0, 2.0, 3.0]);
     }
 
     #[test]

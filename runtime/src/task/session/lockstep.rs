@@ -40,7 +40,7 @@ pub(super) fn run(sessions: &mut [&mut Session]) -> Result<(), Error> {
 
 /// Runs the next tokens of each of `sessions` in one step; for those of which nothing is left to
 /// compute, the logits too. The step ends early when all of them are cancelled.
-pub(super) fn step(sessions: &mut [&mut Session]) -> Result<(), Error> {
+pub(in crate::task) fn step(sessions: &mut [&mut Session]) -> Result<(), Error> {
     match sessions {
         [session] => one(session),
         _ => several(sessions),
@@ -50,7 +50,7 @@ pub(super) fn step(sessions: &mut [&mut Session]) -> Result<(), Error> {
 impl Session {
     /// Rows of the next step.
     fn next_rows(&self) -> usize {
-        self.due().min(BATCH_TOKENS).min(self.context_length)
+        self.due().min(self.most_rows).min(self.context_length)
     }
 
     /// Room for the rows of the next step.

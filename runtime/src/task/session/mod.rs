@@ -3,6 +3,7 @@
 mod answer;
 mod compute;
 mod lockstep;
+mod parts;
 mod saved;
 mod source;
 
@@ -15,6 +16,9 @@ use crate::limits::BATCH_TOKENS;
 use crate::memory::{MemoryPlan, Room};
 use crate::model::Model;
 use crate::network::BoundInput;
+
+pub(in crate::task) use lockstep::step;
+pub(in crate::task) use parts::Computed;
 
 /// How to begin a session.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +63,8 @@ pub struct Session {
     cancel: CancelToken,
     /// Number of the last generation begun.
     serial: u64,
+    /// Most rows of a step.
+    most_rows: usize,
 }
 
 impl std::fmt::Debug for Session {
@@ -176,6 +182,7 @@ impl Session {
             context_length,
             cancel: CancelToken::default(),
             serial: 0,
+            most_rows: BATCH_TOKENS,
             model,
         })
     }
@@ -264,6 +271,7 @@ impl Session {
             context_length: self.context_length,
             cancel: CancelToken::default(),
             serial: 0,
+            most_rows: BATCH_TOKENS,
         })
     }
 
