@@ -40,6 +40,8 @@ pub(super) struct Reader {
     held: String,
     /// Whether calls are looked for.
     tools: bool,
+    /// Whether white space that comes next belongs to a mark before it.
+    after_mark: bool,
 }
 
 impl Reader {
@@ -49,7 +51,7 @@ impl Reader {
             true => Place::Thought,
             false => Place::Start,
         };
-        Self { place, held: String::new(), tools }
+        Self { place, held: String::new(), tools, after_mark: place == Place::Thought }
     }
 
     /// What is certain with this text.
@@ -82,6 +84,14 @@ impl Reader {
 
     /// Takes the next part off what is held; `false` if more text must come first.
     fn advance(&mut self, pieces: &mut Vec<Piece>) -> bool {
+        if self.after_mark {
+            let blank = self.held.len() - self.held.trim_start().len();
+            self.held.drain(..blank);
+            if self.held.is_empty() {
+                return false;
+            }
+            self.after_mark = false;
+        }
         match self.place {
             Place::Start => {
                 let seen = self.held.trim_start();
@@ -89,7 +99,8 @@ impl Reader {
                     return false;
                 }
                 if let Some(rest) = seen.strip_prefix(THINK) {
-                    (self.place, self.held) = (Place::Thought, rest.trim_start().to_owned());
+                    (self.place, self.held) = (Place::Thought, rest.to_owned());
+                    self.after_mark = true;
                 } else if self.tools && (seen.starts_with('{') || seen.starts_with("[{")) {
                     self.place = Place::Bare;
                 } else if self.tools && seen == "[" {
@@ -108,9 +119,9 @@ impl Reader {
                 };
                 let rest = self.held.split_off(at + THINK_END.len());
                 self.held.truncate(at);
-                let thought = std::mem::replace(&mut self.held, rest.trim_start().to_owned());
+                let thought = std::mem::replace(&mut self.held, rest);
                 push_text(pieces, thought, Piece::Thought);
-                self.place = Place::Start;
+                (self.place, self.after_mark) = (Place::Start, true);
                 true
             }
             Place::Text => {
@@ -119,7 +130,9 @@ impl Reader {
                     return false;
                 }
                 let Some(at) = self.held.find(CALL) else {
+                    // The break before a mark belongs to it.
                     let certain = certain(&self.held, CALL);
+                    let certain = self.held[..certain].trim_end().len();
                     let said = self.held.drain(..certain).collect();
                     push_text(pieces, said, Piece::Said);
                     return false;
@@ -127,7 +140,6 @@ impl Reader {
                 let rest = self.held.split_off(at + CALL.len());
                 self.held.truncate(at);
                 let said = std::mem::replace(&mut self.held, rest);
-                // The break before the mark belongs to it.
                 push_text(pieces, said.trim_end().to_owned(), Piece::Said);
                 self.place = Place::Call;
                 true
@@ -136,13 +148,13 @@ impl Reader {
                 let Some(at) = self.held.find(CALL_END) else { return false };
                 let rest = self.held.split_off(at + CALL_END.len());
                 self.held.truncate(at);
-                let inner = std::mem::replace(&mut self.held, rest.trim_start().to_owned());
+                let inner = std::mem::replace(&mut self.held, rest);
                 match calls_in(&inner) {
                     Some(calls) => pieces.extend(calls.into_iter().map(Piece::Call)),
                     // Not what a call looks like: what was written is said.
                     None => push_text(pieces, format!("{CALL}{inner}{CALL_END}"), Piece::Said),
                 }
-                self.place = Place::Text;
+                (self.place, self.after_mark) = (Place::Text, true);
                 true
             }
             Place::Bare => {
