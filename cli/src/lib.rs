@@ -12,6 +12,7 @@ pub mod catalog;
 mod command;
 mod conversion;
 mod failure;
+mod form;
 mod generation;
 mod hub;
 mod input;

@@ -1,10 +1,11 @@
 //! Arguments that say how to choose tokens and when to stop.
 
 use clap::Args;
-use kinglet::GenerateOptions;
+use kinglet::{Form, GenerateOptions};
 
 use crate::arguments::Text;
 use crate::catalog::Sampling;
+use crate::form;
 use crate::numbers;
 
 /// How to choose tokens; llama.cpp's names. What is not given follows the model.
@@ -55,6 +56,16 @@ pub(crate) struct SamplingArguments {
     /// Go on after the model's end-of-text token, and however often the answer repeats itself
     #[arg(long)]
     ignore_eos: bool,
+    /// Answer in JSON that this schema describes; a file, or the schema itself
+    #[arg(long, value_name = "SCHEMA", value_parser = form::json_schema)]
+    json_schema: Option<Form>,
+    /// Answer with a text that this regular expression matches as a whole
+    #[arg(long, value_name = "REGEX", conflicts_with = "json_schema", value_parser = form::regex)]
+    regex: Option<Form>,
+    /// Answer with a text of the grammar in this file, in Lark's notation
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json_schema", "regex"])]
+    #[arg(value_parser = form::grammar)]
+    grammar: Option<Form>,
     /// Do not end an answer that says the same again and again
     #[arg(long)]
     no_repeat_stop: bool,
@@ -84,6 +95,7 @@ impl SamplingArguments {
             seed: Some(self.seed.flatten().unwrap_or_else(random_seed)),
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
+            form: self.form(),
         }
     }
 
@@ -93,9 +105,13 @@ impl SamplingArguments {
         GenerateOptions { temperature, ..self.options(model, Sampling::default()) }
     }
 
+    fn form(&self) -> Option<Form> {
+        [&self.json_schema, &self.regex, &self.grammar].into_iter().find_map(Clone::clone)
+    }
+
     /// Whether an answer that repeats itself is ended.
     pub(crate) fn ends_repetition(&self) -> bool {
-        !self.no_repeat_stop && !self.ignore_eos
+        !self.no_repeat_stop && !self.ignore_eos && self.form().is_none()
     }
 }
 

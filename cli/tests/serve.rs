@@ -166,6 +166,15 @@ fn chat(text: &str) -> Value {
     })
 }
 
+/// A tool in OpenAI's form.
+fn tools() -> Value {
+    let parameters = json!({
+        "type": "object", "properties": {"city": {"enum": ["Bern", "Rome"]}}, "required": ["city"],
+        "additionalProperties": false,
+    });
+    json!([{"type": "function", "function": {"name": "weather", "parameters": parameters}}])
+}
+
 fn with(mut body: Value, name: &str, value: Value) -> Value {
     body[name] = value;
     body
@@ -314,7 +323,10 @@ fn what_is_wrong_with_a_request_is_named() {
         ("response_format", json!({"type": "yaml"}), "response_format"),
         ("stream_options", json!({}), "is for streams"),
         ("tools", json!([{"type": "function"}]), "tools[0] must be"),
-        ("tool_choice", json!("required"), "tool_choice is \"required\""),
+        ("tool_choice", json!("required"), "tool_choice needs `tools`"),
+        ("tool_choice", json!("perhaps"), "tool_choice is \"perhaps\""),
+        ("tools", tools(), "does not know tools"),
+        ("json_schema", json!({"type": "bird"}), "form of the answer"),
         ("messages", json!([]), "from 1 to"),
         ("messages", json!("hi"), "messages is \"hi\""),
         ("model", json!(3), "model is 3"),
@@ -443,6 +455,60 @@ fn encoders_answer_beside_chats() {
         &json!({"tokens": server.ask("/tokenize", &json!({"content": "a bird"}))["tokens"]}),
     );
     assert_eq!(text["content"].as_str().unwrap().trim(), "a bird");
+}
+
+#[test]
+fn answers_have_forms_and_tools_are_called() {
+    let hermes = "{% if tools %}{{ tools | tojson }}<tool_call>{% endif %}{% for m in messages %}\
+                  {{ m.content }}{% if m.tool_calls %}{{ m.tool_calls[0].function.arguments.city }}\
+                  {% endif %}\n{% endfor %}";
+    let llama = "{% if tools %}{{ tools | tojson }}{% endif %}{{ messages[-1].content }}";
+    let places = vec![("hermes", chat_place(hermes)), ("plain", chat_place(llama))];
+    let server = Server::start(places, |_| {});
+    let body = |model: &str| {
+        let body = with(with(chat("x"), "model", model.into()), "max_tokens", 400.into());
+        with(body, "ignore_eos", false.into())
+    };
+    let format = json!({"type": "json_schema", "json_schema": {"name": "n", "strict": true, "schema": {
+        "type": "object", "properties": {"n": {"type": "integer", "minimum": 1, "maximum": 9}},
+        "required": ["n"], "additionalProperties": false}}});
+    let answer =
+        server.ask("/v1/chat/completions", &with(body("plain"), "response_format", format));
+    let value: Value = serde_json::from_str(content(&answer)).unwrap();
+    assert!((1..=9).contains(&value["n"].as_i64().unwrap()), "{value}");
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+
+    for model in ["hermes", "plain"] {
+        let named = json!({"type": "function", "function": {"name": "weather"}});
+        for choice in [json!("required"), named] {
+            let body = with(with(body(model), "tools", tools()), "tool_choice", choice);
+            let answer = server.ask("/v1/chat/completions", &body);
+            assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls", "{model}: {answer}");
+            let message = &answer["choices"][0]["message"];
+            let function = &message["tool_calls"][0]["function"];
+            assert_eq!(function["name"], "weather");
+            let arguments: Value =
+                serde_json::from_str(function["arguments"].as_str().unwrap()).unwrap();
+            assert!(["Bern", "Rome"].contains(&arguments["city"].as_str().unwrap()));
+            let events = events(
+                &mut server
+                    .stream("/v1/chat/completions", &with(body.clone(), "stream", true.into())),
+            );
+            let call =
+                events.iter().find(|event| event["choices"][0]["delta"]["tool_calls"].is_array());
+            assert_eq!(
+                call.unwrap()["choices"][0]["delta"]["tool_calls"][0]["function"],
+                *function
+            );
+            // And back through the template.
+            let messages = json!([{"role": "user", "content": "x"}, message, {"role": "tool", "content": "sun"}]);
+            let prompt =
+                server.ask("/apply-template", &json!({"model": model, "messages": messages}));
+            let city = arguments["city"].as_str().unwrap();
+            let expected = if model == "hermes" { format!("x{city}sun") } else { "sun".to_owned() };
+            assert_eq!(prompt["prompt"], expected);
+        }
+    }
 }
 
 #[test]

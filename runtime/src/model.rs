@@ -88,6 +88,9 @@ pub struct Model(Arc<Inner>);
 struct Inner {
     runner: Runner,
     tokenizer: Tokenizer,
+    /// Made when a form is first asked for.
+    #[cfg(feature = "grammar")]
+    vocabulary: std::sync::OnceLock<crate::task::form::Vocabulary>,
 }
 
 impl std::fmt::Debug for Model {
@@ -154,7 +157,12 @@ impl Model {
         let team = Team::new(threads, options.global_pool)?;
         let moments = options.watch_inputs.then(Moments::default);
         let runner = Runner::new(file, network, kernels, team, moments);
-        Ok(Self(Arc::new(Inner { runner, tokenizer })))
+        Ok(Self(Arc::new(Inner {
+            runner,
+            tokenizer,
+            #[cfg(feature = "grammar")]
+            vocabulary: Default::default(),
+        })))
     }
 
     /// What the file says about the model.
@@ -231,6 +239,16 @@ impl Model {
     /// Whether this is the same opened model as `other`.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The vocabulary as grammars see it.
+    #[cfg(feature = "grammar")]
+    pub(crate) fn vocabulary(&self) -> Result<&crate::task::form::Vocabulary, Error> {
+        if let Some(made) = self.0.vocabulary.get() {
+            return Ok(made);
+        }
+        let made = crate::task::form::Vocabulary::new(self)?;
+        Ok(self.0.vocabulary.get_or_init(|| made))
     }
 
     pub(crate) fn runner(&self) -> &Runner {

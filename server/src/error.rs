@@ -134,6 +134,7 @@ impl From<kinglet::Error> for ApiError {
             | E::Empty { .. }
             | E::NotANumber { .. }
             | E::UnknownPrompt { .. }
+            | E::Form { .. }
             | E::Template { .. } => Self::invalid(message),
             _ => Self::internal(message),
         }

@@ -114,6 +114,10 @@ export interface GenerateOptions {
   minP?: number;
   repeatPenalty?: number;
   repeatLastN?: number;
+  /** Taken from the logits of tokens that are among the recent ones. */
+  presencePenalty?: number;
+  /** Taken from the logits of recent tokens as often as they are among them. */
+  frequencyPenalty?: number;
   /** Start of the random sequence: a whole number. */
   seed?: number;
   /** Texts that end the answer; they are not part of it. */

@@ -19,6 +19,10 @@ export interface GenerateOptions {
   minP?: number;
   repeatPenalty?: number;
   repeatLastN?: number;
+  /** Taken from the logits of tokens that are among the recent ones. */
+  presencePenalty?: number;
+  /** Taken from the logits of recent tokens as often as they are among them. */
+  frequencyPenalty?: number;
   /** Start of the random sequence: a whole number. */
   seed?: number;
   /** Texts that end the answer; they are not part of it. */
@@ -51,6 +55,9 @@ pub(crate) fn read(options: &JsValue) -> Result<GenerateOptions, Error> {
         seed: whole(options, "seed")?.map(|v| v as u64),
         stop: texts(options, "stop")?.unwrap_or_default(),
         ignore_eos: flag(options, "ignoreEos"),
+        presence_penalty: number(options, "presencePenalty")?.map(|v| v as f32),
+        frequency_penalty: number(options, "frequencyPenalty")?.map(|v| v as f32),
+        ..GenerateOptions::default()
     })
 }
 

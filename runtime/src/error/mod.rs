@@ -167,6 +167,12 @@ pub enum Error {
         /// How much.
         bytes: usize,
     },
+    /// The form of an answer cannot be read, or cannot be kept to.
+    #[error("the form of the answer: {reason}")]
+    Form {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A scheduler has as many requests as it may have.
     #[error("{waiting} requests are waiting already; try again later, or let more of them wait")]
     Busy {

@@ -106,6 +106,11 @@ impl ChatFormat {
         self.template.source_mentions("tools")
     }
 
+    /// Whether it has the model put calls of tools between `<tool_call>` and `</tool_call>`.
+    pub fn marks_tool_calls(&self) -> bool {
+        self.template.source_mentions("<tool_call>")
+    }
+
     /// The text of a prompt in which look-alikes of special tokens are broken by [`BREAK`].
     pub(super) fn render(
         &self,

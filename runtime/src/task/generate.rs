@@ -1,5 +1,6 @@
 //! Text out of a session, piece by piece.
 
+use super::form::{Constraint, Form};
 use super::sampler::{Sampler, SamplerOptions};
 use super::session::Session;
 use super::stop::StopStrings;
@@ -36,6 +37,8 @@ pub struct GenerateOptions {
     pub stop: Vec<String>,
     /// Go on after an end-of-text token.
     pub ignore_eos: bool,
+    /// What the answer must look like.
+    pub form: Option<Form>,
 }
 
 impl GenerateOptions {
@@ -164,6 +167,9 @@ pub struct GenerationState {
     ignore_eos: bool,
     /// Tokens that end it besides the model's own.
     ends: Vec<u32>,
+    /// The form that it keeps to, and whether tokens that must come are taken without being drawn.
+    constraint: Option<Constraint>,
+    takes_forced: bool,
     piece: String,
     /// Where the session must stand, and the number of its generation.
     position: usize,
@@ -209,6 +215,7 @@ impl GenerationState {
         n_prompt: usize,
         options: &GenerateOptions,
     ) -> Result<Self, Error> {
+        let form = options.form.as_ref().map(|form| Constraint::new(form, model));
         Ok(Self {
             sampler: Sampler::new(options.sampler(model), model.vocab_size())?,
             stream: model.tokenizer().decode_stream(true),
@@ -218,11 +225,18 @@ impl GenerationState {
             max_tokens: options.max_tokens.unwrap_or(usize::MAX),
             ignore_eos: options.ignore_eos,
             ends: Vec::new(),
+            constraint: form.transpose()?,
+            takes_forced: true,
             piece: String::with_capacity(256),
             position: 0,
             serial: 0,
             finished: None,
         })
+    }
+
+    /// The same, each token of which is drawn, even where there is no choice.
+    pub(super) fn drawing_all(self) -> Self {
+        Self { takes_forced: false, ..self }
     }
 
     /// Goes on in `session`, which holds its tokens.
@@ -360,13 +374,38 @@ impl GenerationState {
         if self.n_generated >= self.max_tokens {
             return Ok(Some(FinishReason::MaxTokens));
         }
-        let token = session.sample(&mut self.sampler)?;
+        let token = match &mut self.constraint {
+            Some(constraint) => session.sample_within(constraint, &mut self.sampler)?,
+            None => session.sample(&mut self.sampler)?,
+        };
         let ends = session.model().is_eos(token) || self.ends.contains(&token);
-        if !self.ignore_eos && ends {
+        if ends && (!self.ignore_eos || self.constraint.is_some()) {
             return Ok(Some(FinishReason::Eos));
         }
+        if let Some(reason) = self.take(session, token)? {
+            return Ok(Some(reason));
+        }
+        let Some(constraint) = &mut self.constraint else { return Ok(None) };
+        let forced = if self.takes_forced { constraint.forced() } else { Vec::new() };
+        for token in forced {
+            if self.n_generated >= self.max_tokens {
+                break;
+            }
+            if let Some(reason) = self.take(session, token)? {
+                return Ok(Some(reason));
+            }
+        }
+        let complete = self.constraint.as_ref().is_some_and(Constraint::is_complete);
+        Ok(complete.then_some(FinishReason::Eos))
+    }
+
+    /// Makes a token part of the answer.
+    fn take(&mut self, session: &mut Session, token: u32) -> Result<Option<FinishReason>, Error> {
         if session.position() == session.context_length() {
             return Ok(Some(FinishReason::ContextFull));
+        }
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(token)?;
         }
         self.n_generated += 1;
         session.append(&[token])?;

@@ -115,6 +115,9 @@ impl Sampler {
         }
         // Likeliest first; equal ones by id, so that the order is total.
         self.candidates.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        // What is forbidden is not drawn, however the last one is rounded.
+        let possible = self.candidates.partition_point(|c| c.0 > f32::NEG_INFINITY);
+        self.candidates.truncate(possible.max(1));
         self.keep_top_p();
         self.keep_min_p();
         self.draw()

@@ -261,6 +261,11 @@ impl Tokenizer {
         self.inner.tables().piece(id).map(String::from_utf8_lossy)
     }
 
+    /// The bytes that a token stands for within a text; none for an unknown one.
+    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
+        decode::bytes_of(self, id)
+    }
+
     /// The id of an added token or a piece, as [`Tokenizer::token`] shows it.
     pub fn id_of(&self, token: &str) -> Option<u32> {
         let tables = self.inner.tables();

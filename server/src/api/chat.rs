@@ -8,8 +8,8 @@ use kinglet::{ToolCall, Usage};
 use serde_json::{Value, json};
 
 use super::generation::{self, Events, Settings, chat_logprobs, finish_word, new_id};
-use super::messages;
-use super::tools::{Piece, Reader};
+use super::messages::{self, Choice};
+use super::tools::{self, Piece, Reader};
 use crate::State;
 use crate::engine::{Answering, Told};
 use crate::error::ApiError;
@@ -24,16 +24,15 @@ pub(super) async fn answer(
     request: Request,
 ) -> Result<Response, ApiError> {
     let mut fields = fields(&state, request).await?;
-    let settings = Settings::take(&mut fields)?;
+    let mut settings = Settings::take(&mut fields)?;
     let messages = messages::messages(&mut fields)?;
-    let prompt_options = messages::prompt_options(&mut fields)?;
+    let mut prompt_options = messages::prompt_options(&mut fields)?;
+    let choice = messages::tool_choice(&mut fields, &mut prompt_options)?;
     let logprobs: bool = fields.optional("logprobs")?.unwrap_or(false);
     let top = fields.count("top_logprobs", 0..=MOST_LOGPROBS)?;
     if top.is_some() && !logprobs {
         return Err(fields.wrong("top_logprobs", "needs `logprobs` to be true"));
     }
-    let text_only = [json!({"type": "text"})];
-    fields.refuse("response_format", &text_only, "this server writes free text only")?;
     fields.refuse("modalities", &[json!(["text"])], "this model writes text only")?;
     fields.ignore(&["verbosity"]);
     fields.end()?;
@@ -46,6 +45,23 @@ pub(super) async fn answer(
         .ok_or_else(|| ApiError::invalid("the model has no chat template; use /v1/completions"))?;
     if !prompt_options.tools.is_empty() && !format.reads_tools() {
         return Err(ApiError::field("tools", "tools: the model's template does not know tools"));
+    }
+    let called = match &choice {
+        Choice::Auto => None,
+        Choice::Required => Some(None),
+        Choice::Named(name) => Some(Some(name.as_str())),
+    };
+    if let Some(name) = called {
+        if settings.options.form.is_some() {
+            let why = "tool_choice and response_format cannot both say what the answer is";
+            return Err(ApiError::field("tool_choice", why));
+        }
+        let form = tools::call_form(&prompt_options.tools, name, format.marks_tool_calls());
+        settings.options.form = Some(form);
+    }
+    if settings.options.form.is_some() {
+        // Thoughts would not have the form.
+        prompt_options.thinking = prompt_options.thinking.or(Some(false));
     }
     let prompt = format.prompt(&messages, &prompt_options)?;
     let reader = Reader::new(&prompt.text, !prompt_options.tools.is_empty());

@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
-use kinglet::{FinishReason, GenerateOptions, Model, TokenLogprobs, Usage};
+use kinglet::{FinishReason, Form, GenerateOptions, Model, TokenLogprobs, Usage};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -81,6 +81,7 @@ impl Settings {
         for name in ["repeat_penalty", "repetition_penalty"] {
             options.repeat_penalty = fields.number(name, 0.01..=10.0)?.or(options.repeat_penalty);
         }
+        options.form = form(fields)?;
         let stream = fields.optional("stream")?.unwrap_or(false);
         let mut with_usage = false;
         if let Some(value) = fields.value("stream_options") {
@@ -124,6 +125,38 @@ impl Settings {
             ..own
         }
     }
+}
+
+/// The form that answers are to have, in OpenAI's words or in those of other servers.
+fn form(fields: &mut Fields) -> Result<Option<Form>, ApiError> {
+    let mut forms = Vec::new();
+    if let Some(value) = fields.value("response_format") {
+        let mut format = Fields::of(value, "response_format")?;
+        let kind: String = format.required("type")?;
+        match kind.as_str() {
+            "text" => {}
+            "json_object" => forms.push(Form::JsonObject),
+            "json_schema" => {
+                let inner: Value = format.required("json_schema")?;
+                let mut inner = Fields::of(inner, "response_format.json_schema")?;
+                forms.push(Form::JsonSchema(inner.required("schema")?));
+                inner.ignore(&["name", "description", "strict"]);
+                inner.end()?;
+            }
+            _ => {
+                let why = format!("is {kind:?}, but must be text, json_object or json_schema");
+                return Err(format.wrong("type", why));
+            }
+        }
+        format.end()?;
+    }
+    forms.extend(fields.value("json_schema").map(Form::JsonSchema));
+    forms.extend(fields.optional("regex")?.map(Form::Regex));
+    forms.extend(fields.optional("lark")?.map(Form::Lark));
+    if forms.len() > 1 {
+        return Err(ApiError::invalid("the answer can have one form only; leave the others out"));
+    }
+    Ok(forms.pop())
 }
 
 /// `{"token id": bias}`.
@@ -177,22 +210,14 @@ pub(super) fn usage(of: &[Usage]) -> Value {
 
 /// A token's text within a text, as logprobs tell it.
 pub(super) fn token_text(model: &Model, id: u32) -> String {
-    let tokenizer = model.tokenizer();
-    let mut stream = tokenizer.decode_stream(false);
-    // Something before it, so that it does not count as the first.
-    for before in tokenizer.encode("a", Default::default()) {
-        stream.push(before);
-    }
-    let mut text = stream.push(id).to_owned();
-    text.push_str(stream.finish());
-    text
+    String::from_utf8_lossy(&model.tokenizer().token_bytes(id)).into_owned()
 }
 
 /// Logprobs of a token in the form of chats.
 pub(super) fn chat_logprobs(model: &Model, found: &TokenLogprobs) -> Value {
     let one = |id: u32, logprob: f32| {
-        let token = token_text(model, id);
-        let bytes = token.as_bytes().to_vec();
+        let bytes = model.tokenizer().token_bytes(id);
+        let token = String::from_utf8_lossy(&bytes);
         json!({"token": token, "logprob": finite(logprob), "bytes": bytes})
     };
     let mut own = one(found.token, found.logprob);

@@ -105,6 +105,58 @@ fn calls(fields: &mut Fields) -> Result<Vec<ToolCall>, ApiError> {
     values.into_iter().enumerate().map(call).collect()
 }
 
+/// Which tool must be called.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Choice {
+    /// The model decides.
+    Auto,
+    /// Any of them.
+    Required,
+    /// This one.
+    Named(String),
+}
+
+/// Which tool a request wants called; takes the tools away where none may be.
+pub(super) fn tool_choice(
+    fields: &mut Fields,
+    options: &mut PromptOptions,
+) -> Result<Choice, ApiError> {
+    let choice = match fields.value("tool_choice") {
+        None => Choice::Auto,
+        Some(Value::String(word)) => match word.as_str() {
+            "auto" => Choice::Auto,
+            "required" => Choice::Required,
+            "none" => {
+                options.tools.clear();
+                Choice::Auto
+            }
+            _ => {
+                let why = format!("is {word:?}, but must be auto, required, none or a function");
+                return Err(fields.wrong("tool_choice", why));
+            }
+        },
+        Some(value) => match value.pointer("/function/name").and_then(Value::as_str) {
+            Some(name) => Choice::Named(name.to_owned()),
+            None => {
+                let why = format!("is {}, which names no function", shown(&value));
+                return Err(fields.wrong("tool_choice", why));
+            }
+        },
+    };
+    let is_there = |name: &str| {
+        options.tools.iter().any(|tool| tool.pointer("/function/name") == Some(&name.into()))
+    };
+    match &choice {
+        Choice::Required if options.tools.is_empty() => {
+            Err(fields.wrong("tool_choice", "needs `tools`"))
+        }
+        Choice::Named(name) if !is_there(name) => {
+            Err(fields.wrong("tool_choice", format_args!("names {name:?}, which is no tool here")))
+        }
+        _ => Ok(choice),
+    }
+}
+
 /// Tools, thinking, and what else a prompt is written with.
 pub(super) fn prompt_options(fields: &mut Fields) -> Result<PromptOptions, ApiError> {
     let mut options = PromptOptions::default();
@@ -116,18 +168,6 @@ pub(super) fn prompt_options(fields: &mut Fields) -> Result<PromptOptions, ApiEr
             let at = format!("tools[{i}]");
             let why = "must be {\"type\": \"function\", \"function\": {\"name\": …}}";
             return Err(ApiError::field(&*at, format!("{at} {why}")));
-        }
-    }
-    match fields.value("tool_choice") {
-        None => {}
-        Some(Value::String(choice)) if choice == "auto" => {}
-        Some(Value::String(choice)) if choice == "none" => options.tools.clear(),
-        Some(other) => {
-            let why = format!(
-                "is {}: this server cannot make a model call a tool; use \"auto\" or \"none\"",
-                shown(&other)
-            );
-            return Err(fields.wrong("tool_choice", why));
         }
     }
     fields.ignore(&["parallel_tool_calls"]);

@@ -58,7 +58,8 @@ pub(super) async fn apply_template(
     let mut fields = fields(&state, request).await?;
     let name: Option<String> = fields.optional("model")?;
     let messages = messages::messages(&mut fields)?;
-    let options = messages::prompt_options(&mut fields)?;
+    let mut options = messages::prompt_options(&mut fields)?;
+    messages::tool_choice(&mut fields, &mut options)?;
     fields.end()?;
     let (_, opened) = state.models.open(name.as_deref()).await?;
     let format = opened.format.as_ref();

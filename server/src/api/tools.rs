@@ -1,7 +1,7 @@
 //! Answers taken apart: what was thought, what is said, and which tools are called.
 
-use kinglet::ToolCall;
-use serde_json::Value;
+use kinglet::{Form, ToolCall};
+use serde_json::{Value, json};
 
 use super::generation::new_id;
 
@@ -171,6 +171,36 @@ impl Reader {
 fn push_text(pieces: &mut Vec<Piece>, text: String, kind: impl FnOnce(String) -> Piece) {
     if !text.is_empty() {
         pieces.push(kind(text));
+    }
+}
+
+/// The form of an answer that calls one of `tools`, as a model writes calls whose template marks them,
+/// or does not.
+pub(super) fn call_form(tools: &[Value], name: Option<&str>, marked: bool) -> Form {
+    let of = |tool: &Value| {
+        let function = tool.get("function")?;
+        let own = function.get("name")?.as_str()?;
+        if name.is_some_and(|name| name != own) {
+            return None;
+        }
+        let parameters = function.get("parameters").cloned();
+        let parameters = parameters.unwrap_or_else(|| json!({"type": "object"}));
+        // Llama's word, where nothing marks a call.
+        let key = if marked { "arguments" } else { "parameters" };
+        Some(json!({
+            "type": "object",
+            "properties": {"name": {"const": own}, key: parameters},
+            "required": ["name", key],
+            "additionalProperties": false,
+        }))
+    };
+    let calls: Vec<Value> = tools.iter().filter_map(of).collect();
+    let schema = Form::tidy(json!({"anyOf": calls}));
+    match marked {
+        true => Form::Lark(format!(
+            "start: \"{CALL}\\n\" call \"\\n{CALL_END}\"\ncall: %json {schema}\n"
+        )),
+        false => Form::JsonSchema(schema),
     }
 }
 

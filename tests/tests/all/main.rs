@@ -6,6 +6,7 @@ mod checkpoints;
 mod continuations;
 mod conversion;
 mod families;
+mod forms;
 mod four_bits;
 mod gguf_conversion;
 mod gguf_encoders;

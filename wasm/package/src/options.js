@@ -17,7 +17,8 @@ const SPEECH = { language: words, task: among('transcribe', 'translate'), timest
 const RANGES = {
   generate: {
     maxTokens: whole, temperature: within(0, Number.MAX_VALUE), topK: whole, topP: share, minP: share,
-    repeatPenalty: within(Number.MIN_VALUE, Number.MAX_VALUE), repeatLastN: whole, seed: (x) => Number.isSafeInteger(x) && x >= 0, stop: list,
+    repeatPenalty: within(Number.MIN_VALUE, Number.MAX_VALUE), repeatLastN: whole,
+    presencePenalty: within(-Number.MAX_VALUE, Number.MAX_VALUE), frequencyPenalty: within(-Number.MAX_VALUE, Number.MAX_VALUE), seed: (x) => Number.isSafeInteger(x) && x >= 0, stop: list,
     ignoreEos: flag,
   },
   embed: { prompt: (x) => words(x) || x === false },

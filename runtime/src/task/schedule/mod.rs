@@ -163,6 +163,7 @@ impl Scheduler {
             return Err(Error::Busy { waiting: self.waiting.len() });
         }
         let state = GenerationState::apart(&self.model, prompt.len(), &options)?.ending_at(&ends);
+        let state = if logprobs.is_some() { state.drawing_all() } else { state };
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         let usage = Usage { prompt: prompt.len(), ..Usage::default() };

@@ -4,6 +4,7 @@ use super::Session;
 use super::lockstep::{self, WatchedRows};
 use crate::error::Error;
 use crate::memory::Room;
+use crate::task::form::Constraint;
 use crate::task::sampler::Sampler;
 
 /// Logits computed together while scoring a text.
@@ -16,6 +17,18 @@ impl Session {
             return Err(Error::Empty { what: "the list of logits: tokens are due, which" });
         }
         Ok(sampler.sample(&mut self.logits, &self.tokens))
+    }
+
+    /// The same among the tokens with which an answer keeps to its form.
+    pub(in crate::task) fn sample_within(
+        &mut self,
+        constraint: &mut Constraint,
+        sampler: &mut Sampler,
+    ) -> Result<u32, Error> {
+        if self.due() > 0 {
+            return Err(Error::Empty { what: "the list of logits: tokens are due, which" });
+        }
+        constraint.sample(&self.logits, &self.tokens, sampler, &self.model)
     }
 
     /// Number of tokens that are not computed yet.
