@@ -273,7 +273,12 @@ fn little_memory_changes_nothing_either() {
             asking.into_iter().map(|one| one.join().unwrap()).collect()
         })
     };
-    assert_eq!(answers(&start(1)), answers(&start(1 << 30)));
+    let (small, large) = (start(1), start(1 << 30));
+    assert_eq!(answers(&small), answers(&large));
+    // What is kept for later is dropped where there is no room for it.
+    content(&small.ask("/v1/chat/completions", &chat("one more")));
+    let kept = |server: &Server| server.get("/slots").1[0]["kv_bytes"].as_u64().unwrap();
+    assert!(kept(&small) < kept(&large) / 4, "{} of {}", kept(&small), kept(&large));
 }
 
 #[test]

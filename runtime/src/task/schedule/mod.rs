@@ -317,7 +317,7 @@ impl Scheduler {
             let rows = self.rows();
             let growth = self.running.iter().zip(&rows).map(|(one, &n)| one.session.growth(n));
             let growth: usize = growth.sum();
-            if growth == 0 || self.kv_bytes() + growth <= self.options.kv_memory {
+            if self.kv_bytes() + growth <= self.options.kv_memory {
                 return;
             }
             if self.prefixes.drop_oldest() {
