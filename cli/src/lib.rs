@@ -14,6 +14,7 @@ mod conversion;
 mod failure;
 mod generation;
 mod hub;
+mod images;
 mod input;
 mod interrupt;
 mod memory;

@@ -46,6 +46,7 @@ mod weights;
 pub use error::{Error, SessionFileError};
 pub use kv::KvType;
 pub use media::audio::{LogMel, SAMPLE_RATE};
+pub use media::image::Image;
 pub use memory::MemoryPlan;
 pub use model::{Model, ModelOptions};
 pub use task::{

@@ -274,7 +274,7 @@ fn network(spec: &ModelSpec) -> Vec<(&'static str, String)> {
             format!("{}: {layers} layers, hidden size {width}{vocabulary}", stack.name),
         ));
     }
-    let heads: Vec<String> = spec.heads.iter().map(head).collect();
+    let heads: Vec<String> = spec.heads.iter().map(|one| head(spec, one)).collect();
     rows.push(("heads", heads.join(", ")));
     rows.push(("context", format!("{} tokens", spec.context_length)));
     rows
@@ -282,7 +282,9 @@ fn network(spec: &ModelSpec) -> Vec<(&'static str, String)> {
 
 /// The verbs that a model is for.
 fn verbs(tasks: Vec<Task>) -> Vec<&'static str> {
-    tasks.into_iter().map(Task::verb).collect()
+    let mut verbs: Vec<&str> = tasks.into_iter().map(Task::verb).collect();
+    verbs.dedup();
+    verbs
 }
 
 /// The languages of a translator.
@@ -301,8 +303,12 @@ fn purpose(verbs: &[&str]) -> Option<(&'static str, String)> {
 }
 
 /// What a head is for.
-fn head(head: &Head) -> String {
+fn head(spec: &ModelSpec, head: &Head) -> String {
+    let stack = spec.stack_of(head).map(|(_, stack)| stack);
+    let is_of_images = stack.is_some_and(|stack| matches!(stack.input, Input::Patches(_)));
     let purpose = match (&head.output, head.pool) {
+        (Output::Vector { .. }, Some(_)) if is_of_images => "embedding of images",
+        (Output::Labels { .. }, Some(_)) if is_of_images => "labels of images",
         (Output::Logits { .. }, _) => "language model",
         (Output::Vector { .. }, Some(_)) => "embedding",
         (Output::Vector { .. }, None) => "token vectors",

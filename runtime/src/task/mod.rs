@@ -7,6 +7,7 @@ mod embed;
 mod entities;
 mod fill_mask;
 mod generate;
+mod images;
 mod infill;
 mod look_alikes;
 mod pass;

@@ -29,4 +29,5 @@ mod smollm2;
 mod tasks;
 mod text_to_text;
 mod translation;
+mod vision;
 mod whisper;
