@@ -61,7 +61,9 @@ fn levels(image: DynamicImage) -> Vec<u8> {
     let upper = |level: u16| (level >> 8) as u8;
     match image {
         DynamicImage::ImageRgb8(image) => image.into_raw(),
-        DynamicImage::ImageLuma16(image) => image.pixels().flat_map(|p| [upper(p.0[0]); 3]).collect(),
+        DynamicImage::ImageLuma16(image) => {
+            image.pixels().flat_map(|p| [upper(p.0[0]); 3]).collect()
+        }
         DynamicImage::ImageLumaA16(image) => {
             image.pixels().flat_map(|p| [upper(p.0[0]); 3]).collect()
         }
@@ -97,7 +99,8 @@ pub(crate) fn are_images(model: &Model, task: Task, words: &[String]) -> Result<
     if !tasks.contains(&task) {
         return Ok(false);
     }
-    let of_texts = tasks.contains(&if task == Task::EmbedImages { Task::Embed } else { Task::Classify });
+    let of_texts =
+        tasks.contains(&if task == Task::EmbedImages { Task::Embed } else { Task::Classify });
     let n = words.iter().filter(|word| is_image(word)).count();
     match (of_texts, n) {
         (false, _) => Ok(true),
@@ -110,5 +113,104 @@ pub(crate) fn are_images(model: &Model, task: Task, words: &[String]) -> Result<
                 "some of them are images, and `{text}` is none: give images and texts to runs of their own"
             )))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::image::{ImageBuffer, Luma, Rgb, RgbImage, Rgba};
+
+    use super::*;
+
+    fn photo() -> RgbImage {
+        RgbImage::from_fn(16, 8, |x, y| Rgb([x as u8 * 16, y as u8 * 32, (x * y) as u8]))
+    }
+
+    /// The bytes of a file with this image.
+    fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    fn read_bytes(bytes: &[u8], name: &str) -> Result<Image, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        read(&path).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn formats_are_told_by_content() {
+        let image = DynamicImage::ImageRgb8(photo());
+        for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::WebP] {
+            let found = read_bytes(&encoded(&image, format), "photo.jpg").unwrap();
+            assert_eq!((found.width(), found.height()), (16, 8));
+            assert_eq!(found.pixels(), photo().as_raw(), "{format:?}");
+        }
+        // These lose something.
+        for format in [ImageFormat::Jpeg, ImageFormat::Gif] {
+            let source =
+                if format == ImageFormat::Gif { image.to_rgba8().into() } else { image.clone() };
+            let found = read_bytes(&encoded(&source, format), "photo").unwrap();
+            let pairs = found.pixels().iter().zip(photo().into_raw());
+            let off: u32 = pairs.map(|(&a, b)| u32::from(a.abs_diff(b))).sum();
+            assert!(off < 16 * 8 * 3 * 16, "{format:?}: {off}");
+        }
+    }
+
+    #[test]
+    fn other_pixels_become_three_levels() {
+        let png =
+            |image: DynamicImage| read_bytes(&encoded(&image, ImageFormat::Png), "a").unwrap();
+        let clear = ImageBuffer::from_pixel(2, 1, Rgba([10u8, 20, 30, 0]));
+        assert_eq!(png(clear.into()).pixels(), [10, 20, 30, 10, 20, 30]);
+        let gray = ImageBuffer::from_pixel(1, 2, Luma([77u8]));
+        assert_eq!(png(gray.into()).pixels(), [77; 6]);
+        let deep = ImageBuffer::from_pixel(1, 1, Rgb([0x01ffu16, 0xfe80, 0xffff]));
+        assert_eq!(png(deep.into()).pixels(), [1, 254, 255]);
+        let deep_gray = ImageBuffer::from_pixel(1, 1, Luma([0x8001u16]));
+        assert_eq!(png(deep_gray.into()).pixels(), [128; 3]);
+    }
+
+    #[test]
+    fn images_are_turned_the_right_way_up() {
+        let jpeg = encoded(&DynamicImage::ImageRgb8(photo()), ImageFormat::Jpeg);
+        // After the start of the image: a note of EXIF with one entry, orientation 6.
+        let exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+        let len = (exif.len() as u16 + 2).to_be_bytes();
+        let noted = [&jpeg[..2], &[0xff, 0xe1], &len, exif, &jpeg[2..]].concat();
+        let found = read_bytes(&noted, "photo.jpg").unwrap();
+        assert_eq!((found.width(), found.height()), (8, 16));
+        // What was at the left is at the top.
+        let upright = read_bytes(&jpeg, "photo.jpg").unwrap();
+        let first = |image: &Image, x: usize, y: usize| image.pixels()[(y * image.width() + x) * 3];
+        assert_eq!(first(&found, 7, 15), first(&upright, 15, 0));
+    }
+
+    #[test]
+    fn what_is_no_image_is_named() {
+        let error = |bytes: &[u8]| read_bytes(bytes, "photo.png").unwrap_err();
+        assert!(error(b"a text").contains("photo.png: not an image that is known"));
+        assert!(error(b"").contains("not an image that is known"));
+        let png = encoded(&DynamicImage::ImageRgb8(photo()), ImageFormat::Png);
+        assert!(error(&png[..png.len() / 2]).contains("photo.png: "));
+        assert!(read(Path::new("/")).unwrap_err().to_string().contains("it is a folder"));
+        assert!(read(Path::new("no such.jpg")).unwrap_err().to_string().contains("no such.jpg"));
+    }
+
+    #[test]
+    fn huge_images_are_refused_before_they_are_decoded() {
+        let mut bmp = encoded(&DynamicImage::ImageRgb8(photo()), ImageFormat::Bmp);
+        bmp[18..22].copy_from_slice(&30_000i32.to_le_bytes());
+        bmp[22..26].copy_from_slice(&30_000i32.to_le_bytes());
+        let error = read_bytes(&bmp, "a.bmp").unwrap_err();
+        assert!(error.contains("30000 x 30000 pixels, at most 128 million"), "{error}");
+    }
+
+    #[test]
+    fn images_are_told_from_texts() {
+        assert!(is_image("no such.JPG") && is_image("a.webp"));
+        assert!(!is_image("a red car") && !is_image("notes.txt") && !is_image("no such"));
     }
 }

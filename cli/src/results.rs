@@ -136,8 +136,8 @@ pub(crate) fn run<T: Serialize>(
         .out
         .open(&mut texts, |first, batch| json_lines(key, first, &compute(&model, batch)?))?;
     let mut writer = Writer::new(arguments.output, texts.are_words(), out, key);
-    let reads_images = model.tasks().contains(&Task::ClassifyImages)
-        || model.tasks().contains(&Task::EmbedImages);
+    let reads_images =
+        model.tasks().contains(&Task::ClassifyImages) || model.tasks().contains(&Task::EmbedImages);
     let at_once = if reads_images { IMAGES } else { BATCH };
     let phase =
         texts.total().filter(|_| !arguments.quiet).map(|total| Phase::bytes("reading", total));

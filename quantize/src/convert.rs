@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use kinglet_formats::checkpoint::Checkpoint;
 use kinglet_formats::kinglet::{
-    EmbeddingUse, Filler, Generation, InputFile, KingletError, Meta, Provenance, Role, Speech, TensorPlan,
-    Writer,
+    EmbeddingUse, Filler, Generation, InputFile, KingletError, Meta, Provenance, Role, Speech,
+    TensorPlan, Writer,
 };
 use kinglet_formats::layout::{Layout, plane_lengths};
 use kinglet_formats::spec::{Input, TensorSpec, TensorUse};

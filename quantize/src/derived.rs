@@ -140,7 +140,10 @@ impl Make for Projection {
 }
 
 /// All values of a tensor.
-pub(crate) fn read_all(checkpoint: &dyn Checkpoint, index: usize) -> Result<Vec<f32>, CheckpointError> {
+pub(crate) fn read_all(
+    checkpoint: &dyn Checkpoint,
+    index: usize,
+) -> Result<Vec<f32>, CheckpointError> {
     let mut x = vec![0.0; checkpoint.tensors()[index].dims.iter().product()];
     checkpoint.read_rows(index, 0, &mut x)?;
     Ok(x)

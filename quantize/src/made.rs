@@ -122,7 +122,8 @@ impl Maker<'_> {
 
     /// One of exactly these dims, but for dims of one.
     fn exact(&mut self, name: &str, dims: &[usize]) -> Result<Vec<f32>, QuantizeError> {
-        let squeezed = |dims: &[usize]| dims.iter().copied().filter(|&dim| dim != 1).collect::<Vec<_>>();
+        let squeezed =
+            |dims: &[usize]| dims.iter().copied().filter(|&dim| dim != 1).collect::<Vec<_>>();
         let wanted = squeezed(dims);
         Ok(self.stored(name, dims, |found| squeezed(found) == wanted)?.1)
     }
@@ -143,7 +144,8 @@ impl Maker<'_> {
                 let rows = dims.first().copied().unwrap_or(0);
                 let width = len / rows.max(1);
                 let fits = |found: &[usize]| {
-                    let (n, inner) = found.split_first().map_or((0, &[][..]), |(n, rest)| (*n, rest));
+                    let (n, inner) =
+                        found.split_first().map_or((0, &[][..]), |(n, rest)| (*n, rest));
                     n >= first + rows && inner.iter().product::<usize>() == width
                 };
                 let mut values = self.stored(name, dims, fits)?.1;
@@ -196,7 +198,8 @@ impl Maker<'_> {
         let (to_q, rest) = weight.split_at(hidden * hidden);
         let to_k = &rest[..hidden * hidden];
         let q = to_q.chunks_exact(hidden).zip(&bias).map(|(row, &bias)| {
-            let product: f64 = row.iter().zip(&probe).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum();
+            let product: f64 =
+                row.iter().zip(&probe).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum();
             (product + f64::from(bias)) / (head_dim as f64).sqrt()
         });
         let q: Vec<f64> = q.collect();

@@ -10,15 +10,23 @@ use serde_json::Value;
 use crate::tiny;
 
 /// Every checkpoint.
-pub const CHECKPOINTS: [&str; 7] =
-    ["vit-classifier", "deit-teacher", "dinov2", "dinov2-swiglu", "dinov2-registers", "clip", "siglip"];
+pub const CHECKPOINTS: [&str; 7] = [
+    "vit-classifier",
+    "deit-teacher",
+    "dinov2",
+    "dinov2-swiglu",
+    "dinov2-registers",
+    "clip",
+    "siglip",
+];
 
 /// A made-up image, the same as the reference's.
 ///
 /// # Panics
 /// If a side is 0.
 pub fn made_up(width: usize, height: usize) -> Image {
-    let level = |x: usize, y: usize, c: usize| ((x * (c + 3) + y * (5 - c) + x * y / 7) % 256) as u8;
+    let level =
+        |x: usize, y: usize, c: usize| ((x * (c + 3) + y * (5 - c) + x * y / 7) % 256) as u8;
     let pixel = |i: usize| [0, 1, 2].map(|c| level(i % width, i / width, c));
     Image::new(width, height, (0..width * height).flat_map(pixel).collect()).expect("an image")
 }

@@ -67,8 +67,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let top = arguments.top.map_or(usize::MAX, |n| n as usize);
     let task = if labels.is_empty() { Task::ClassifyImages } else { Task::EmbedImages };
     results::run(&arguments.bulk, "results", |model, texts| {
+        let tasks = model.tasks();
+        if labels.is_empty() && tasks == [Task::EmbedImages, Task::Embed] {
+            return Err(Failure::new(
+                "the model has no labels of its own; it compares images with those that --labels names",
+            ));
+        }
         // What compares images with texts classifies images alone.
-        let compares = task == Task::EmbedImages && model.tasks().contains(&task);
+        let compares = task == Task::EmbedImages && tasks.contains(&task);
         if compares || images::are_images(model, task, texts)? {
             let scored = of_images_at(model, texts, &labels, &of_images)?;
             return Ok(scored.into_iter().map(|scores| outcome(scores, None, top)).collect());
@@ -96,11 +102,7 @@ fn of_images_at(
     })
 }
 
-fn outcome(
-    scores: Vec<LabelScore>,
-    length: Option<TextLength>,
-    top: usize,
-) -> Outcome<Vec<Label>> {
+fn outcome(scores: Vec<LabelScore>, length: Option<TextLength>, top: usize) -> Outcome<Vec<Label>> {
     let label = |LabelScore { label, score, .. }: LabelScore| Label { label, score };
     let value: Vec<Label> = scores.into_iter().take(top).map(label).collect();
     let scores: Vec<String> =

@@ -123,9 +123,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         None if arguments.no_prompt => EmbedOptions::default().without_prompt(),
         None => EmbedOptions::default(),
     };
-    let out = arguments
-        .out
-        .open(&mut texts, |first, batch| json_lines(first, &embeddings(&model, batch, &options)?))?;
+    let out = arguments.out.open(&mut texts, |first, batch| {
+        json_lines(first, &embeddings(&model, batch, &options)?)
+    })?;
     let mut writer = Writer::new(arguments.output, out);
     let first = writer.n;
     let reads_images = model.tasks().contains(&Task::EmbedImages);
@@ -163,7 +163,9 @@ fn embeddings(
 ) -> Result<Vec<Embedding>, Failure> {
     if !images::are_images(model, Task::EmbedImages, words)? {
         let made = model.embed_with(words, options)?.into_iter();
-        return Ok(made.map(|one| Embedding { vector: one.vector, length: Some(one.length) }).collect());
+        return Ok(made
+            .map(|one| Embedding { vector: one.vector, length: Some(one.length) })
+            .collect());
     }
     let images: Vec<_> =
         words.iter().map(|path| images::read(Path::new(path))).collect::<Result<_, _>>()?;
@@ -216,7 +218,8 @@ impl Writer {
                 header + &lines(embeddings, ",")
             }
             Format::Json => {
-                self.lengths.extend(embeddings.iter().filter_map(|one| one.length).map(Length::from));
+                self.lengths
+                    .extend(embeddings.iter().filter_map(|one| one.length).map(Length::from));
                 let vectors: Vec<String> = embeddings
                     .iter()
                     .map(|one| serde_json::to_string(&one.vector))
@@ -263,8 +266,7 @@ impl Writer {
 fn npy(values: &[f32], n: usize) -> Vec<u8> {
     const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
     let width = values.len().checked_div(n).unwrap_or(0);
-    let mut head =
-        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({n}, {width}), }}");
+    let mut head = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({n}, {width}), }}");
     let before = MAGIC.len() + 2;
     let len = (before + head.len() + 1).next_multiple_of(64) - before;
     head.extend(std::iter::repeat_n(' ', len - 1 - head.len()));

@@ -100,7 +100,9 @@ impl Preprocessing {
             None => [1; 2],
         };
         if sides.into_iter().any(|side| !(1..=MAX_SIDE).contains(&side)) {
-            return Some(format!("preprocessing resizes to {sides:?}, possible are 1 to {MAX_SIDE}"));
+            return Some(format!(
+                "preprocessing resizes to {sides:?}, possible are 1 to {MAX_SIDE}"
+            ));
         }
         let numbers = [self.rescale].into_iter().chain(self.mean).chain(self.std);
         if numbers.into_iter().any(|x| !x.is_finite()) {

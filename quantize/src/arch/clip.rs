@@ -3,8 +3,8 @@
 use kinglet_formats::checkpoint::Checkpoint;
 use kinglet_formats::kinglet::ResizeFilter;
 use kinglet_formats::spec::{
-    AbsolutePositions, Activation, Attention, Dense, Head, Input, ModelSpec, Norm, NormKind, Output,
-    Pooling, Scores, Similarity, Stack, TokenInput,
+    AbsolutePositions, Activation, Attention, Dense, Head, Input, ModelSpec, Norm, NormKind,
+    Output, Pooling, Scores, Similarity, Stack, TokenInput,
 };
 use serde_json::Map;
 
@@ -89,8 +89,7 @@ const TEXT: Defaults = Defaults {
     activation: Activation::QuickGelu,
 };
 
-const IMAGE: Defaults =
-    Defaults { hidden_size: 768, intermediate_size: 3072, n_heads: 12, ..TEXT };
+const IMAGE: Defaults = Defaults { hidden_size: 768, intermediate_size: 3072, n_heads: 12, ..TEXT };
 
 impl<'a> Tower<'a> {
     pub(super) fn read(config: Fields<'a>, defaults: &Defaults) -> Result<Self, QuantizeError> {

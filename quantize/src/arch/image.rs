@@ -124,11 +124,7 @@ impl Recipe {
 }
 
 /// A number for each channel, or one for all.
-fn channels(
-    fields: &Fields<'_>,
-    key: &str,
-    default: [f32; 3],
-) -> Result<[f32; 3], QuantizeError> {
+fn channels(fields: &Fields<'_>, key: &str, default: [f32; 3]) -> Result<[f32; 3], QuantizeError> {
     if !fields.has(key) {
         return Ok(default);
     }

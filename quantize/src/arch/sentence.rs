@@ -73,7 +73,12 @@ fn head(sentence: &SentenceConfig<'_>, hidden_size: usize) -> Result<Head, Quant
         return Err(wrong());
     }
     let pooling = pooling(&sentence.pooling, hidden_size)?;
-    Ok(Head { stack: None, pool: Some(pooling), chain, output: Output::Vector { normalize, similarity: None } })
+    Ok(Head {
+        stack: None,
+        pool: Some(pooling),
+        chain,
+        output: Output::Vector { normalize, similarity: None },
+    })
 }
 
 /// A dense module that reads vectors of `width`.

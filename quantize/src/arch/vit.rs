@@ -143,7 +143,11 @@ fn from_config(
         patch_size: config.size_or("patch_size", 16)?,
         channels: config.size_or("num_channels", 3)?,
         bias: true,
-        leading: kind.leading.iter().map(|name| (format!("{prefix}embeddings.{name}"), 1)).collect(),
+        leading: kind
+            .leading
+            .iter()
+            .map(|name| (format!("{prefix}embeddings.{name}"), 1))
+            .collect(),
         n_positioned: kind.leading.len(),
         positions: format!("{prefix}embeddings.position_embeddings"),
         antialias: false,
@@ -161,7 +165,8 @@ fn from_config(
     if both {
         let n_labels = head.chain_size();
         // The mean of two classifiers, each of a row of its own.
-        for (part, dims) in [("weight", vec![n_labels, 2 * hidden_size]), ("bias", vec![n_labels])] {
+        for (part, dims) in [("weight", vec![n_labels, 2 * hidden_size]), ("bias", vec![n_labels])]
+        {
             let names = ["cls_classifier", "distillation_classifier"];
             let of = MadeOf::Mean(names.map(|name| format!("{name}.{part}")).to_vec());
             made.push(Made { name: format!("heads.0.dense.0.{part}"), dims, of });

@@ -89,7 +89,9 @@ impl Model {
             prompt => self.read_text(&format!("{prompt}{}", text.as_ref())),
         };
         let mut read: Vec<_> = texts.iter().map(read).collect();
-        if let Some(Filler { token, length }) = self.meta().embedding.as_ref().and_then(|e| e.filler) {
+        if let Some(Filler { token, length }) =
+            self.meta().embedding.as_ref().and_then(|e| e.filler)
+        {
             let ids = read.iter_mut().map(|(encoding, _)| &mut encoding.ids);
             ids.for_each(|ids| ids.resize(ids.len().max(length), token));
         }

@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail and tell")]
 
 use std::fs;
+use std::path::Path;
 
 use kinglet::{Error, Image, Input, Model, ModelOptions, Task, ZeroShotOptions};
+use kinglet_formats::checkpoint::open_file;
 use kinglet_formats::kinglet::ResizeFilter;
 use kinglet_quantize::{Options, Source, WeightType, quantize};
 use kinglet_tests::images::{self, CHECKPOINTS, Golden};
-use kinglet_tests::tiny;
+use kinglet_tests::{real, references, tiny};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -77,7 +79,6 @@ fn in_order(scores: &[kinglet::LabelScore], labels: &[String]) -> Vec<f32> {
 fn images_are_resized_as_pillow_does() {
     for resized in images::resized() {
         let filter = match &*resized.filter {
-            "nearest" => ResizeFilter::Nearest,
             "lanczos" => ResizeFilter::Lanczos,
             "bilinear" => ResizeFilter::Bilinear,
             "bicubic" => ResizeFilter::Bicubic,
@@ -224,7 +225,8 @@ fn images_do_not_see_each_other_and_threads_change_nothing() {
             let golden = images::golden(name);
             let run = |threads: usize, images: &[Image]| {
                 let options = ModelOptions::default().threads(threads);
-                let model = Model::open_with(folder.path().join("model.kinglet"), &options).unwrap();
+                let model =
+                    Model::open_with(folder.path().join("model.kinglet"), &options).unwrap();
                 match model.tasks()[0] {
                     Task::EmbedImages => model.embed_images(images).unwrap(),
                     _ => {
@@ -254,7 +256,9 @@ fn what_a_model_cannot_do_is_said() {
     let message = |result: Result<(), Error>| result.unwrap_err().to_string();
     let error = message(vit.embed(&["a bird"]).map(drop));
     assert!(error.contains("it reads images, for `classify`"), "{error}");
-    assert!(message(vit.embed_images(std::slice::from_ref(&image)).map(drop)).contains("embed images"));
+    assert!(
+        message(vit.embed_images(std::slice::from_ref(&image)).map(drop)).contains("embed images")
+    );
     let error = message(vit.classify_image_zero_shot(&image, &["a"], &options).map(drop));
     assert!(error.contains("embed images"), "{error}");
 
@@ -265,10 +269,14 @@ fn what_a_model_cannot_do_is_said() {
     let (clip, ..) = convert("clip", WeightType::Int8);
     let error = message(clip.classify_image(&image).map(drop));
     assert!(error.contains("classify images: it is for `embed`"), "{error}");
-    let error =
-        message(clip.classify_image_zero_shot(&image, &["a"], &options.clone().multi(true)).map(drop));
+    let error = message(
+        clip.classify_image_zero_shot(&image, &["a"], &options.clone().multi(true)).map(drop),
+    );
     assert!(error.contains("compares labels with each other"), "{error}");
-    assert!(message(clip.classify_image_zero_shot(&image, &[""; 0], &options).map(drop)).contains("labels"));
+    assert!(
+        message(clip.classify_image_zero_shot(&image, &[""; 0], &options).map(drop))
+            .contains("labels")
+    );
 
     let bert = tiny::checkpoint("bert");
     let bert = convert_folder(&bert, WeightType::Int8).unwrap();
@@ -316,7 +324,11 @@ fn recipes_that_cannot_be_followed_are_refused() {
     refused("clip", &|recipe| recipe["resample"] = json!(9), "resample");
     refused("clip", &|recipe| recipe["image_mean"] = json!([0.5, 0.5]), "image_mean");
     refused("clip", &|recipe| recipe["image_std"] = json!([0.5, 0.0, 0.5]), "divides by");
-    refused("vit-classifier", &|recipe| recipe["size"] = json!({"height": 4, "width": 4}), "patch_size");
+    refused(
+        "vit-classifier",
+        &|recipe| recipe["size"] = json!({"height": 4, "width": 4}),
+        "patch_size",
+    );
     refused("vit-classifier", &|recipe| recipe["do_pad"] = json!(true), "do_pad");
 }
 
@@ -334,4 +346,51 @@ fn a_size_may_be_one_number() {
         recipe["size"] = json!(32);
         recipe["crop_size"] = json!(32);
     });
+}
+
+/// The tensors of a checkpoint whose names begin with `prefix`, without it, as a safetensors file.
+fn write_part(file: &Path, prefix: &str, out: &Path) {
+    let checkpoint = open_file(file).unwrap();
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (index, tensor) in checkpoint.tensors().iter().enumerate() {
+        let Some(name) = tensor.name.strip_prefix(prefix) else { continue };
+        let mut values = vec![0f32; tensor.dims.iter().product()];
+        checkpoint.read_rows(index, 0, &mut values).unwrap();
+        let start = data.len();
+        data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        let entry =
+            json!({"dtype": "F32", "shape": tensor.dims, "data_offsets": [start, data.len()]});
+        header.insert(name.to_owned(), entry);
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    fs::write(out, [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()).unwrap();
+}
+
+/// The file's graph fits a table of 37 x 37 positions to 16 x 16 each time; here it is done once.
+#[test]
+#[ignore = "downloads 90 MB"]
+fn a_published_backbone_gives_the_vectors_of_onnxruntime() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = json!({
+        "architectures": ["Dinov2Model"], "hidden_size": 384, "num_hidden_layers": 12,
+        "num_attention_heads": 6, "image_size": 518, "patch_size": 14,
+    });
+    let recipe = json!({
+        "size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}, "resample": 3,
+        "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
+    });
+    fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    fs::write(folder.path().join("preprocessor_config.json"), recipe.to_string()).unwrap();
+    let file = real::onnx("vit-s14-onnx").join("vit_s_focus.onnx");
+    write_part(&file, "backbone.", &folder.path().join("model.safetensors"));
+    let golden = references::onnx_vit();
+    let images: Vec<Image> =
+        golden.iter().map(|([width, height], _)| images::made_up(*width, *height)).collect();
+    let expected: Vec<Vec<f32>> = golden.into_iter().map(|(_, vector)| vector).collect();
+    for (dtype, least) in COSINES {
+        let model = convert_folder(&folder, dtype).unwrap();
+        let worst = worst(&model.embed_images(&images).unwrap(), &expected);
+        println!("{dtype}: worst cosine of {} images {worst:.8}", images.len());
+        assert!(worst >= least, "{dtype}: cosine {worst}");
+    }
 }

@@ -44,7 +44,9 @@ impl ModelSpec {
                 let Some(Similarity { scale, bias, scores }) = *similarity else { return Ok(()) };
                 positive(at, "the scale of similarities", scale)?;
                 match scores {
-                    _ if !bias.is_finite() => fail(at, format!("the bias of similarities is {bias}")),
+                    _ if !bias.is_finite() => {
+                        fail(at, format!("the bias of similarities is {bias}"))
+                    }
                     Scores::Raw => fail(at, "similarities have no scores"),
                     Scores::Softmax | Scores::Sigmoid => Ok(()),
                 }

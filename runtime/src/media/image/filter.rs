@@ -59,7 +59,8 @@ pub(super) fn weights(
         if sum != 0.0 {
             weights.iter_mut().for_each(|weight| *weight /= sum);
         }
-        let fixed = |weight: f64| (weight * f64::from(1 << WEIGHT_BITS) + 0.5f64.copysign(weight)) as i32;
+        let fixed =
+            |weight: f64| (weight * f64::from(1 << WEIGHT_BITS) + 0.5f64.copysign(weight)) as i32;
         Weights { first, weights: weights.into_iter().map(fixed).collect() }
     };
     wanted.map(of).collect()

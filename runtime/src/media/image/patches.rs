@@ -27,7 +27,8 @@ pub(crate) fn patches(
             for y in top..top + patch_size {
                 let start = (y * image_size + left) * CHANNELS;
                 let line = &levels[start..start + patch_size * CHANNELS];
-                patches.extend(line.iter().skip(c).step_by(CHANNELS).map(|&l| values[usize::from(l)]));
+                patches
+                    .extend(line.iter().skip(c).step_by(CHANNELS).map(|&l| values[usize::from(l)]));
             }
         }
     }
@@ -142,8 +143,7 @@ mod tests {
     #[test]
     fn small_images_lie_in_the_middle() {
         let patches = patches(&image(1, 1), &recipe(None, Some([4, 4])), 4, 4);
-        let lit: Vec<usize> =
-            (0..16).filter(|&i| patches[16 + i] > 0.0).collect();
+        let lit: Vec<usize> = (0..16).filter(|&i| patches[16 + i] > 0.0).collect();
         assert_eq!(lit, [10]);
     }
 

@@ -1,5 +1,5 @@
-//! A part of a resized image, level for level as Pillow makes it: lines first, rounded to 8 bits, then
-//! columns.
+//! A part of a resized image, level for level as Pillow 13 makes it: along one axis, rounded to 8 bits, then
+//! along the other.
 
 use std::ops::Range;
 
@@ -13,8 +13,8 @@ const HALF: i32 = 1 << (WEIGHT_BITS - 1);
 
 /// The pixels `rows` x `columns` of `image` once it is `[height, width]`, as `[rows][columns][3]`.
 ///
-/// Memory beyond the image is for the part alone, however large the whole would be. Sizes are not 0, and the
-/// part lies within.
+/// Memory beyond the image is for the part alone, or for a line, however large the whole would be. Sizes are
+/// not 0, and the part lies within.
 pub(super) fn resampled(
     image: &Image,
     [height, width]: [usize; 2],
@@ -24,11 +24,21 @@ pub(super) fn resampled(
 ) -> Vec<u8> {
     let across = weights(filter, image.width, width, columns);
     let down = weights(filter, image.height, height, rows);
+    // Pillow's rule: columns first where more than two lines go for each column.
+    let (lines, columns) = (image.height.saturating_sub(height), image.width.saturating_sub(width));
+    match columns.saturating_mul(2) < lines {
+        true => columns_first(image, &across, &down),
+        false => lines_first(image, &across, &down),
+    }
+}
+
+/// Every line across, to 8 bits, and then added to the new lines that it is part of.
+fn lines_first(image: &Image, across: &[Weights], down: &[Weights]) -> Vec<u8> {
     let line_len = across.len() * CHANNELS;
     let mut sums = vec![HALF; down.len() * line_len];
     let mut line = vec![0; line_len];
-    let first = down.iter().map(|weights| weights.first).min().unwrap_or(0);
-    let end = down.iter().map(Weights::end).max().unwrap_or(0);
+    let first = down.first().map_or(0, |weights| weights.first);
+    let end = down.last().map_or(0, Weights::end);
     // The new lines that an old one is part of move down with it.
     let mut open = 0;
     for y in first..end {
@@ -39,7 +49,7 @@ pub(super) fn resampled(
         if parts.peek().is_none() {
             continue;
         }
-        across_line(image.line(y), &across, &mut line);
+        across_line(image.line(y), across, &mut line);
         for (weights, sums) in parts.zip(sums[open * line_len..].chunks_exact_mut(line_len)) {
             let Some(&weight) = weights.weights.get(y - weights.first) else { continue };
             for (sum, &level) in sums.iter_mut().zip(&line) {
@@ -48,6 +58,25 @@ pub(super) fn resampled(
         }
     }
     sums.into_iter().map(level).collect()
+}
+
+/// The old lines of every new one together, to 8 bits, and then across.
+fn columns_first(image: &Image, across: &[Weights], down: &[Weights]) -> Vec<u8> {
+    let line_len = across.len() * CHANNELS;
+    let mut out = vec![0; down.len() * line_len];
+    let mut sums = vec![HALF; image.width * CHANNELS];
+    let mut line = vec![0; sums.len()];
+    for (weights, out) in down.iter().zip(out.chunks_exact_mut(line_len.max(1))) {
+        sums.fill(HALF);
+        for (y, &weight) in (weights.first..).zip(&weights.weights) {
+            for (sum, &level) in sums.iter_mut().zip(image.line(y)) {
+                *sum += i32::from(level) * weight;
+            }
+        }
+        line.iter_mut().zip(&sums).for_each(|(out, &sum)| *out = level(sum));
+        across_line(&line, across, out);
+    }
+    out
 }
 
 /// A line `[width][3]` resized to `[across.len()][3]`.
@@ -84,9 +113,10 @@ mod tests {
     fn a_part_is_that_of_the_whole() {
         let image = image(23, 17);
         for filter in [ResizeFilter::Bilinear, ResizeFilter::Bicubic, ResizeFilter::Lanczos] {
-            for [height, width] in [[40, 9], [5, 60], [17, 23], [1, 1], [16, 24]] {
+            for [height, width] in [[40, 9], [5, 60], [17, 23], [1, 1], [16, 24], [4, 21]] {
                 let whole = resampled(&image, [height, width], filter, 0..height, 0..width);
-                let (rows, columns) = (height / 3..height - height / 4, width / 4..width - width / 3);
+                let (rows, columns) =
+                    (height / 3..height - height / 4, width / 4..width - width / 3);
                 let part =
                     resampled(&image, [height, width], filter, rows.clone(), columns.clone());
                 let line = columns.len() * 3;
