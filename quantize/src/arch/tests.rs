@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 
 mod encoders;
+mod images;
 
 /// Tensors with names and dims, without values.
 struct Shapes(Vec<TensorInfo>);
