@@ -34,7 +34,7 @@ const RECIPE: Recipe = Recipe {
     crop: Some(224),
     filter: ResizeFilter::Bicubic,
     mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-    std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+    std: [0.268_629_55, 0.261_302_6, 0.275_777_1],
 };
 
 pub(super) const IN_LAYER: Table = &[

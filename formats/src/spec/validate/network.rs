@@ -129,7 +129,7 @@ impl Pooling {
             (Self::Attention(pool), Some(patches)) => {
                 // What heads make is kept where the rows of an image were.
                 size(at, "heads of the pooling", pool.n_heads, patches.n_rows())?;
-                if stack.hidden_size % pool.n_heads != 0 {
+                if !stack.hidden_size.is_multiple_of(pool.n_heads) {
                     let problem = format!("{} heads of {}", pool.n_heads, stack.hidden_size);
                     return fail(at, problem);
                 }

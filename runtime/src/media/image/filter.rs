@@ -66,9 +66,12 @@ pub(super) fn weights(
     wanted.map(of).collect()
 }
 
+/// The weight of a pixel by its distance.
+type Curve = fn(f64) -> f64;
+
 /// How far a filter reaches to either side, and its curve; `None` for the nearest pixel.
-fn curve(filter: ResizeFilter) -> Option<(f64, fn(f64) -> f64)> {
-    let (reach, curve): (f64, fn(f64) -> f64) = match filter {
+fn curve(filter: ResizeFilter) -> Option<(f64, Curve)> {
+    let (reach, curve): (f64, Curve) = match filter {
         ResizeFilter::Nearest => return None,
         ResizeFilter::Box => (0.5, |x| if x > -0.5 && x <= 0.5 { 1.0 } else { 0.0 }),
         ResizeFilter::Bilinear => (1.0, |x| (1.0 - x.abs()).max(0.0)),
