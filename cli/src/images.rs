@@ -80,10 +80,15 @@ fn is_known(format: ImageFormat) -> bool {
     [Jpeg, Png, WebP, Gif, Bmp, Tiff].contains(&format)
 }
 
+/// Whether a file is called as images are.
+pub(crate) fn has_ending(path: &Path) -> bool {
+    path.extension().and_then(ImageFormat::from_extension).is_some_and(is_known)
+}
+
 /// Whether a word among the arguments names an image: by its ending, or by how the file begins.
-fn is_image(word: &str) -> bool {
+pub(crate) fn is_image(word: &str) -> bool {
     let path = Path::new(word);
-    if path.extension().and_then(ImageFormat::from_extension).is_some_and(is_known) {
+    if has_ending(path) {
         return true;
     }
     let mut start = [0; START];

@@ -15,6 +15,7 @@ mod failure;
 mod generation;
 mod hub;
 mod images;
+mod index;
 mod input;
 mod interrupt;
 mod memory;

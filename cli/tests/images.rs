@@ -94,3 +94,39 @@ fn a_model_of_texts_takes_names_of_files_as_texts() {
     let json = place.json(&["embed", place.model(), "photo.jpg", "-o", "json"]);
     assert_eq!(json["embeddings"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn a_folder_is_searched_and_each_image_read_once() {
+    let (place, paths) = with_images("clip");
+    let model = place.model();
+    let folder = place.path("photos");
+    std::fs::create_dir_all(format!("{folder}/more")).unwrap();
+    for (i, path) in paths.iter().enumerate() {
+        let below = if i % 2 == 0 { "" } else { "more/" };
+        std::fs::copy(path, format!("{folder}/{below}{i}.png")).unwrap();
+    }
+    std::fs::write(format!("{folder}/broken.jpg"), "a text").unwrap();
+    let like = ["search", model, &folder, &paths[1], "-o", "json", "--top", "3"];
+    let first = place.run(&like);
+    assert!(first.status.success(), "{}", stderr(&first));
+    let said = stderr(&first);
+    assert!(
+        said.contains("reading images (6 images)") && said.contains("1 image left out"),
+        "{said}"
+    );
+    assert!(said.contains("broken.jpg: not an image"), "{said}");
+    let found: Value = serde_json::from_str(&stdout(&first)).unwrap();
+    let results = found["results"].as_array().unwrap();
+    assert_eq!(results.len(), 3);
+    assert!(results[0]["path"].as_str().unwrap().ends_with("1.png"), "{found}");
+    assert!(results[0]["score"].as_f64().unwrap() > 0.9999, "{found}");
+    // Again: nothing but what failed is read, and the answer is the same.
+    let again = place.run(&like);
+    assert!(stderr(&again).contains("reading images (1 images)"), "{}", stderr(&again));
+    assert_eq!(stdout(&again), stdout(&first));
+    let by_text = place.run(&["search", model, &folder, "a red car", "--quiet"]);
+    assert_eq!(stdout(&by_text).lines().count(), paths.len());
+    let empty = tempfile::tempdir().unwrap();
+    let none = place.fails(1, &["search", model, empty.path().to_str().unwrap(), "a"]);
+    assert!(none.contains("there are no images"), "{none}");
+}
