@@ -142,8 +142,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     writer.cuts.tell(writer.n, model.text_tokens());
     if !arguments.quiet {
         let n = usize::try_from(writer.n - first).unwrap_or(usize::MAX);
-        let only_images = reads_images && !model.tasks().contains(&Task::Embed);
-        let unit = if only_images { "image" } else { "text" };
+        let unit = if writer.of_images { "image" } else { "text" };
         let speed = format!("{} in {:.1} ms", units::count(n, unit), seconds * 1e3);
         if arguments.verbose {
             let threads = units::count(model.n_threads(), "thread");
@@ -192,6 +191,8 @@ struct Writer {
     lengths: Vec<Length>,
     /// All vectors one after another, where they are written at the end.
     values: Vec<f32>,
+    /// Whether they are of images.
+    of_images: bool,
     cuts: Cuts,
 }
 
@@ -204,6 +205,7 @@ impl Writer {
             out,
             lengths: Vec::new(),
             values: Vec::new(),
+            of_images: false,
             cuts: Cuts::default(),
         }
     }
@@ -233,6 +235,7 @@ impl Writer {
                 String::new()
             }
         };
+        self.of_images = embeddings.iter().any(|one| one.length.is_none());
         for (index, one) in (self.n..).zip(embeddings) {
             if let Some(length) = one.length {
                 self.cuts.note(index, length);

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use clap::Args;
 use kinglet::{KvType, Task};
 use kinglet_formats::kinglet::{
-    General, Generation, KingletFile, Meta, Prompt, Provenance, Tensor, TextLanguage,
+    General, Generation, KingletFile, Meta, Preprocessing, Prompt, Provenance, Resize, ResizeTo,
+    Tensor, TextLanguage,
 };
 use kinglet_formats::spec::{Head, Input, ModelSpec, Output};
 use kinglet_quantize::Source;
@@ -319,6 +320,23 @@ fn head(spec: &ModelSpec, head: &Head) -> String {
     purpose.to_owned()
 }
 
+/// How images are prepared, in words.
+fn prepared(recipe: &Preprocessing) -> String {
+    let mut steps = Vec::new();
+    if let Some(Resize { to, filter }) = recipe.resize {
+        let size = match to {
+            ResizeTo::ShortestEdge(side) => format!("their shorter side {side}"),
+            ResizeTo::Exactly([height, width]) => format!("{width} x {height}"),
+        };
+        let filter = format!("{filter:?}").to_lowercase();
+        steps.push(format!("resized to {size} ({filter})"));
+    }
+    if let Some([height, width]) = recipe.crop {
+        steps.push(format!("cut to the middle {width} x {height}"));
+    }
+    steps.join(", ")
+}
+
 /// How the model is used.
 fn usage(meta: &Meta) -> Vec<(&'static str, String)> {
     let mut rows = Vec::new();
@@ -330,6 +348,9 @@ fn usage(meta: &Meta) -> Vec<(&'static str, String)> {
         let rest = meta.labels.len() - first.len();
         let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
         rows.push(("labels", format!("{}{rest}", first.join(", "))));
+    }
+    if let Some(recipe) = &meta.preprocessing {
+        rows.push(("images are", prepared(recipe)));
     }
     if let Some(embedding) = &meta.embedding {
         rows.push(("texts cut at", format!("{} tokens", embedding.max_tokens)));
