@@ -44,6 +44,7 @@ pub mod tokenizer;
 mod weights;
 
 pub use error::{Error, SessionFileError};
+pub use kinglet_formats::kinglet::ResizeFilter;
 pub use kv::KvType;
 pub use media::audio::{LogMel, SAMPLE_RATE};
 pub use media::image::Image;
