@@ -14,7 +14,8 @@ use crate::output::say;
 use crate::spelling;
 use crate::verbs::{
     answer, bench, chat, classify, complete, completions, demo, embed, fill_mask, models,
-    perplexity, quantize, rerank, run, serve, show, tag, tokenize, transcribe, translate, verify,
+    perplexity, quantize, rerank, run, search, serve, show, tag, tokenize, transcribe, translate,
+    verify,
 };
 
 /// Runs foundation models on small machines.
@@ -61,6 +62,7 @@ enum Verb {
     FillMask(fill_mask::Arguments),
     Answer(answer::Arguments),
     Rerank(rerank::Arguments),
+    Search(search::Arguments),
     Transcribe(transcribe::Arguments),
     Translate(translate::Arguments),
     Bench(bench::Arguments),
@@ -183,6 +185,7 @@ fn dispatch(verb: Verb) -> Result<(), Failure> {
         Verb::FillMask(arguments) => fill_mask::run(&arguments),
         Verb::Answer(arguments) => answer::run(&arguments),
         Verb::Rerank(arguments) => rerank::run(&arguments),
+        Verb::Search(arguments) => search::run(&arguments),
         Verb::Transcribe(arguments) => transcribe::run(&arguments),
         Verb::Translate(arguments) => translate::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),

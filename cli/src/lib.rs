@@ -15,6 +15,8 @@ mod failure;
 mod form;
 mod generation;
 mod hub;
+mod images;
+mod index;
 mod input;
 mod interrupt;
 mod memory;

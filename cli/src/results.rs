@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use kinglet::{Model, TextLength};
+use kinglet::{Model, Task, TextLength};
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::{ModelArguments, Text};
@@ -17,6 +17,8 @@ use crate::units;
 
 /// Texts that are given to the model together.
 const BATCH: usize = 256;
+/// The same of images, which take as long as many texts.
+const IMAGES: usize = 8;
 
 /// How results of texts are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -36,7 +38,7 @@ pub(crate) enum TextFormat {
 pub(crate) struct BulkArguments {
     #[command(flatten)]
     pub(crate) model: ModelArguments,
-    /// The texts, one each argument
+    /// The texts, one each argument, or paths of images for a model that reads images
     #[arg(value_name = "TEXT", value_parser = Text)]
     texts: Vec<String>,
     #[command(flatten)]
@@ -134,11 +136,14 @@ pub(crate) fn run<T: Serialize>(
         .out
         .open(&mut texts, |first, batch| json_lines(key, first, &compute(&model, batch)?))?;
     let mut writer = Writer::new(arguments.output, texts.are_words(), out, key);
+    let reads_images =
+        model.tasks().contains(&Task::ClassifyImages) || model.tasks().contains(&Task::EmbedImages);
+    let at_once = if reads_images { IMAGES } else { BATCH };
     let phase =
         texts.total().filter(|_| !arguments.quiet).map(|total| Phase::bytes("reading", total));
     let (start, first) = (Instant::now(), writer.n);
     loop {
-        let (batch, done) = texts.next(BATCH)?;
+        let (batch, done) = texts.next(at_once)?;
         if batch.is_empty() {
             break;
         }

@@ -9,8 +9,8 @@ use std::path::Path;
 use clap::{Arg, Command};
 
 /// Verbs whose words are texts.
-const TEXT_VERBS: [&str; 8] =
-    ["run", "tokenize", "embed", "classify", "tag", "fill-mask", "answer", "rerank"];
+const TEXT_VERBS: [&str; 9] =
+    ["run", "tokenize", "embed", "classify", "tag", "fill-mask", "answer", "rerank", "search"];
 
 /// Whether the words of a verb are texts.
 pub(crate) fn takes_texts(verb: &str) -> bool {

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use kinglet_formats::checkpoint::Checkpoint;
 use kinglet_formats::kinglet::{
-    EmbeddingUse, Generation, InputFile, KingletError, Meta, Provenance, Role, Speech, TensorPlan,
-    Writer,
+    EmbeddingUse, Filler, Generation, InputFile, KingletError, Meta, Provenance, Role, Speech,
+    TensorPlan, Writer,
 };
 use kinglet_formats::layout::{Layout, plane_lengths};
 use kinglet_formats::spec::{Input, TensorSpec, TensorUse};
+use kinglet_formats::tokenizer;
 
 use crate::arch::Mapping;
 use crate::derived::derived;
@@ -91,7 +92,8 @@ fn convert<W: Write + Seek>(
     let input_bytes = inputs.iter().map(|input| input.bytes).sum();
     let hears = mapping.spec.stacks.iter().any(|s| matches!(s.input, Input::Spectrogram(_)));
     let speech = hears.then(|| source.speech(&tokenizer)).transpose()?;
-    let meta = meta(source, options, &mapping, defaults, inputs, &tokenizer, speech);
+    let filler = filler(&mapping, &tokenizer)?;
+    let meta = meta(source, options, &mapping, defaults, inputs, &tokenizer, (speech, filler));
     let mut plan = Vec::with_capacity(takes.len());
     let mut total = 0;
     for (Take { tensor, .. }, form) in takes.iter().zip(&forms) {
@@ -295,7 +297,7 @@ fn meta(
     defaults: Defaults,
     inputs: Vec<InputFile>,
     tokenizer: &[u8],
-    speech: Option<Speech>,
+    (speech, filler): (Option<Speech>, Option<Filler>),
 ) -> Meta {
     let generates = mapping.spec.generates();
     // Vocabularies of encoders have tokens of such names too, but nothing is generated.
@@ -316,7 +318,9 @@ fn meta(
             prompts: defaults.prompts.list,
             default_prompt: defaults.prompts.default,
             prompt_unpooled: defaults.prompts.unpooled,
+            filler,
         }),
+        preprocessing: mapping.images.preprocessing.clone(),
         text_to_text: match mapping.spec.reads_source() && speech.is_none() {
             true => defaults.text_to_text,
             false => None,
@@ -335,6 +339,16 @@ fn meta(
             options: options.to_string(),
         },
     }
+}
+
+/// What short texts are filled up with, if they are.
+fn filler(mapping: &Mapping, tokenizer: &[u8]) -> Result<Option<Filler>, QuantizeError> {
+    let Some(length) = mapping.max_tokens.filter(|_| mapping.images.fills_texts) else {
+        return Ok(None);
+    };
+    let pad = tokenizer::Layout::read(tokenizer).ok().and_then(|(_, spec)| spec.roles.pad);
+    let missing = || QuantizeError::MissingToken { token: "pad_token".to_owned() };
+    Ok(Some(Filler { token: pad.ok_or_else(missing)?, length }))
 }
 
 fn tell(

@@ -11,6 +11,7 @@ use kinglet_formats::checkpoint::{Checkpoint, CheckpointError, DType, TensorInfo
 
 use crate::QuantizeError;
 use crate::arch::{Mapping, Names, PositionProducts};
+use crate::made;
 use crate::overlay::{Make, Overlay};
 use crate::resolve::required;
 
@@ -37,6 +38,9 @@ pub(crate) fn derived<'a>(
     mapping: &Mapping,
     inner: &'a dyn Checkpoint,
 ) -> Result<Option<Overlay<'a>>, QuantizeError> {
+    if !mapping.transforms.made.is_empty() {
+        return made::made(inner, &mapping.transforms.made).map(Some);
+    }
     let (Some(products), Some(names)) =
         (&mapping.transforms.position_products, mapping.names.first())
     else {
@@ -136,7 +140,10 @@ impl Make for Projection {
 }
 
 /// All values of a tensor.
-fn read_all(checkpoint: &dyn Checkpoint, index: usize) -> Result<Vec<f32>, CheckpointError> {
+pub(crate) fn read_all(
+    checkpoint: &dyn Checkpoint,
+    index: usize,
+) -> Result<Vec<f32>, CheckpointError> {
     let mut x = vec![0.0; checkpoint.tensors()[index].dims.iter().product()];
     checkpoint.read_rows(index, 0, &mut x)?;
     Ok(x)

@@ -23,6 +23,7 @@ mod error;
 mod fields;
 mod glob;
 mod infill;
+mod made;
 mod options;
 mod overlay;
 mod progress;

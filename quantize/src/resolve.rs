@@ -23,7 +23,9 @@ pub(crate) fn resolve(
     for tensor in &tensors {
         let names = names_of(mapping, tensor);
         // What stands behind a model, and what it implies, is called by the canonical name.
-        let added = tensor.stack.is_empty() || tensor.module.starts_with("position_");
+        let added = tensor.stack.is_empty()
+            || tensor.module.starts_with("position_")
+            || mapping.transforms.made.iter().any(|made| made.name == tensor.name);
         let own = added && checkpoint.find(&tensor.name).is_some();
         let from = match own {
             true => Some(at("")),

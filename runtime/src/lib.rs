@@ -44,8 +44,10 @@ pub mod tokenizer;
 mod weights;
 
 pub use error::{Error, SessionFileError};
+pub use kinglet_formats::kinglet::ResizeFilter;
 pub use kv::KvType;
 pub use media::audio::{LogMel, SAMPLE_RATE};
+pub use media::image::Image;
 pub use memory::MemoryPlan;
 pub use model::{Model, ModelOptions};
 pub use task::{

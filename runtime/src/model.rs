@@ -274,6 +274,6 @@ fn default_threads(file: &KingletFile) -> usize {
     let layers: usize = spec.stacks.iter().map(|stack| stack.layers.len()).sum();
     let bytes_per_region = file.data_len() as usize / (REGIONS_PER_LAYER * layers.max(1));
     // An encoder's regions carry many tokens each.
-    let tokens = if spec.stacks.last().is_some_and(|stack| stack.is_causal()) { 1 } else { 4 };
+    let tokens = if spec.generates() { 1 } else { 4 };
     cores.min((bytes_per_region * tokens / BYTES_PER_THREAD).max(1)).min(MAX_THREADS)
 }

@@ -173,7 +173,9 @@ impl Runner {
         n: usize,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        let mut desk = self.prepared(n)?;
+        // A pooling may make several rows of one.
+        let hidden = self.network.stacks[head.stack].hidden_size;
+        let mut desk = self.prepared(n.max(rows.len().div_ceil(hidden)))?;
         let moments = self.moments.as_ref();
         let ops = Ops { kernels: self.kernels, file: &self.file, moments };
         let workspace = &mut desk.workspace;

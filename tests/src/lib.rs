@@ -3,6 +3,7 @@
 
 pub mod corpus;
 pub mod gguf_file;
+pub mod images;
 pub mod real;
 pub mod references;
 pub mod rewrite;

@@ -223,6 +223,18 @@ pub fn onnx_minilm() -> Vec<Vec<f32>> {
     read_vectors(&goldens().join("onnx_models/minilm.f32"), 384)
 }
 
+/// Sizes of made-up images, and what a vision transformer's backbone makes of their class tokens `[384]`,
+/// by onnxruntime: `reference/vit_s14.py`.
+///
+/// # Panics
+/// If the golden is missing or damaged.
+pub fn onnx_vit() -> Vec<([usize; 2], Vec<f32>)> {
+    let sizes = [[640, 480], [333, 500], [224, 224], [1024, 300], [90, 70]];
+    let vectors = read_vectors(&goldens().join("onnx_models/vit.f32"), 384);
+    assert_eq!(vectors.len(), sizes.len());
+    sizes.into_iter().zip(vectors).collect()
+}
+
 /// Names and dimensions of the parameters of a model in `goldens/onnx_models`, as `NAME [DIMS]`.
 ///
 /// # Panics

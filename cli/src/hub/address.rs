@@ -18,7 +18,7 @@ use crate::progress::Phase;
 use crate::units::hex;
 
 /// What may lie beside weights and describe them; the first must be there.
-const BESIDE: [&str; 24] = [
+const BESIDE: [&str; 25] = [
     "config.json",
     "tokenizer.json",
     "tokenizer.model",
@@ -39,6 +39,7 @@ const BESIDE: [&str; 24] = [
     "vocab.txt",
     "merges.txt",
     "preprocessor_config.json",
+    "processor_config.json",
     "modules.json",
     "1_Pooling/config.json",
     "sentence_bert_config.json",

@@ -1,22 +1,28 @@
-//! `kinglet classify`: labels of texts.
+//! `kinglet classify`: labels of texts and of images.
+
+use std::path::Path;
 
 use clap::Args;
-use kinglet::{Classification, LabelScore, ZeroShotOptions};
+use kinglet::{LabelScore, Model, Task, TextLength, ZeroShotOptions};
 use serde::Serialize;
 
 use crate::arguments::Text;
 use crate::failure::Failure;
+use crate::images;
 use crate::results::{self, BulkArguments, Outcome};
 
-/// Score the labels of each text
+/// Score the labels of each text or image
 ///
 /// A classifier has labels of its own. With --labels, a model of natural language inference scores
-/// any labels, by the statements that --template makes of them.
+/// any labels of texts, and one that compares images with texts those of images, by the statements
+/// that --template makes of them.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   kinglet classify sentiment.kinglet \"a delight from start to end\"
   kinglet classify nli.kinglet \"the new phone is slow\" --labels politics,technology -o json
-  kinglet classify sentiment.kinglet -f reviews.csv --column review -O labels.jsonl --resume")]
+  kinglet classify sentiment.kinglet -f reviews.csv --column review -O labels.jsonl --resume
+  kinglet classify vit.kinglet photo.jpg --top 5
+  kinglet classify clip.kinglet *.jpg --labels \"a cat,a dog\" -o jsonl")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     bulk: BulkArguments,
@@ -26,7 +32,8 @@ pub(crate) struct Arguments {
     /// Several labels may be right, each for itself
     #[arg(long, requires = "labels")]
     multi: bool,
-    /// A statement about the text, in which {} is the label [default: This example is {}.]
+    /// A statement about the text or image, in which {} is the label [default: This example is {}.
+    /// of texts, This is a photo of {}. of images]
     #[arg(long, value_name = "TEXT", requires = "labels", value_parser = Text)]
     template: Option<String>,
     /// Only the best labels of each text, this many
@@ -51,24 +58,54 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if labels.is_empty() && !arguments.labels.is_empty() {
         return Err(Failure::usage("--labels has no label"));
     }
-    let mut options = ZeroShotOptions::default().multi(arguments.multi);
-    if let Some(template) = &arguments.template {
-        options = options.template(template);
-    }
+    let with = |options: ZeroShotOptions| match &arguments.template {
+        Some(template) => options.template(template).multi(arguments.multi),
+        None => options.multi(arguments.multi),
+    };
+    let (of_texts, of_images) =
+        (with(ZeroShotOptions::default()), with(ZeroShotOptions::for_images()));
+    let top = arguments.top.map_or(usize::MAX, |n| n as usize);
+    let task = if labels.is_empty() { Task::ClassifyImages } else { Task::EmbedImages };
     results::run(&arguments.bulk, "results", |model, texts| {
+        let tasks = model.tasks();
+        if labels.is_empty() && tasks == [Task::EmbedImages, Task::Embed] {
+            return Err(Failure::new(
+                "the model has no labels of its own; it compares images with those that --labels names",
+            ));
+        }
+        // What compares images with texts classifies images alone.
+        let compares = task == Task::EmbedImages && tasks.contains(&task);
+        if compares || images::are_images(model, task, texts)? {
+            let scored = of_images_at(model, texts, &labels, &of_images)?;
+            return Ok(scored.into_iter().map(|scores| outcome(scores, None, top)).collect());
+        }
         let found = match labels.is_empty() {
             true => model.classify(texts)?,
-            false => model.classify_zero_shot(texts, &labels, &options)?,
+            false => model.classify_zero_shot(texts, &labels, &of_texts)?,
         };
-        let top = arguments.top.map_or(usize::MAX, |n| n as usize);
-        Ok(found.into_iter().map(|found| outcome(found, top)).collect())
+        Ok(found.into_iter().map(|found| outcome(found.scores, Some(found.length), top)).collect())
     })
 }
 
-fn outcome(found: Classification, top: usize) -> Outcome<Vec<Label>> {
+/// The scores of the images at some paths; a few images are in memory at a time.
+fn of_images_at(
+    model: &Model,
+    paths: &[String],
+    labels: &[&str],
+    options: &ZeroShotOptions,
+) -> Result<Vec<Vec<LabelScore>>, Failure> {
+    let images: Vec<_> =
+        paths.iter().map(|path| images::read(Path::new(path))).collect::<Result<_, _>>()?;
+    Ok(match labels.is_empty() {
+        true => model.classify_images(&images)?,
+        false => model.classify_images_zero_shot(&images, labels, options)?,
+    })
+}
+
+fn outcome(scores: Vec<LabelScore>, length: Option<TextLength>, top: usize) -> Outcome<Vec<Label>> {
     let label = |LabelScore { label, score, .. }: LabelScore| Label { label, score };
-    let value: Vec<Label> = found.scores.into_iter().take(top).map(label).collect();
+    let value: Vec<Label> = scores.into_iter().take(top).map(label).collect();
     let scores: Vec<String> =
         value.iter().map(|one| format!("{} {:.4}", one.label, one.score)).collect();
-    Outcome { value, text: scores.join(", ") + "\n", length: Some(found.length) }
+    Outcome { value, text: scores.join(", ") + "\n", length }
 }

@@ -14,6 +14,7 @@ pub(crate) mod perplexity;
 pub(crate) mod quantize;
 pub(crate) mod rerank;
 pub(crate) mod run;
+pub(crate) mod search;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod tag;

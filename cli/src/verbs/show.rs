@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use clap::Args;
 use kinglet::{KvType, Task};
 use kinglet_formats::kinglet::{
-    General, Generation, KingletFile, Meta, Prompt, Provenance, Tensor, TextLanguage,
+    General, Generation, KingletFile, Meta, Preprocessing, Prompt, Provenance, Resize, ResizeTo,
+    Tensor, TextLanguage,
 };
 use kinglet_formats::spec::{Head, Input, ModelSpec, Output};
 use kinglet_quantize::Source;
@@ -274,7 +275,7 @@ fn network(spec: &ModelSpec) -> Vec<(&'static str, String)> {
             format!("{}: {layers} layers, hidden size {width}{vocabulary}", stack.name),
         ));
     }
-    let heads: Vec<String> = spec.heads.iter().map(head).collect();
+    let heads: Vec<String> = spec.heads.iter().map(|one| head(spec, one)).collect();
     rows.push(("heads", heads.join(", ")));
     rows.push(("context", format!("{} tokens", spec.context_length)));
     rows
@@ -282,7 +283,9 @@ fn network(spec: &ModelSpec) -> Vec<(&'static str, String)> {
 
 /// The verbs that a model is for.
 fn verbs(tasks: Vec<Task>) -> Vec<&'static str> {
-    tasks.into_iter().map(Task::verb).collect()
+    let mut verbs: Vec<&str> = tasks.into_iter().map(Task::verb).collect();
+    verbs.dedup();
+    verbs
 }
 
 /// The languages of a translator.
@@ -301,8 +304,12 @@ fn purpose(verbs: &[&str]) -> Option<(&'static str, String)> {
 }
 
 /// What a head is for.
-fn head(head: &Head) -> String {
+fn head(spec: &ModelSpec, head: &Head) -> String {
+    let stack = spec.stack_of(head).map(|(_, stack)| stack);
+    let is_of_images = stack.is_some_and(|stack| matches!(stack.input, Input::Patches(_)));
     let purpose = match (&head.output, head.pool) {
+        (Output::Vector { .. }, Some(_)) if is_of_images => "embedding of images",
+        (Output::Labels { .. }, Some(_)) if is_of_images => "labels of images",
         (Output::Logits { .. }, _) => "language model",
         (Output::Vector { .. }, Some(_)) => "embedding",
         (Output::Vector { .. }, None) => "token vectors",
@@ -311,6 +318,23 @@ fn head(head: &Head) -> String {
         (Output::Span, _) => "answers in texts",
     };
     purpose.to_owned()
+}
+
+/// How images are prepared, in words.
+fn prepared(recipe: &Preprocessing) -> String {
+    let mut steps = Vec::new();
+    if let Some(Resize { to, filter }) = recipe.resize {
+        let size = match to {
+            ResizeTo::ShortestEdge(side) => format!("their shorter side {side}"),
+            ResizeTo::Exactly([height, width]) => format!("{width} x {height}"),
+        };
+        let filter = format!("{filter:?}").to_lowercase();
+        steps.push(format!("resized to {size} ({filter})"));
+    }
+    if let Some([height, width]) = recipe.crop {
+        steps.push(format!("cut to the middle {width} x {height}"));
+    }
+    steps.join(", ")
 }
 
 /// How the model is used.
@@ -324,6 +348,9 @@ fn usage(meta: &Meta) -> Vec<(&'static str, String)> {
         let rest = meta.labels.len() - first.len();
         let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
         rows.push(("labels", format!("{}{rest}", first.join(", "))));
+    }
+    if let Some(recipe) = &meta.preprocessing {
+        rows.push(("images are", prepared(recipe)));
     }
     if let Some(embedding) = &meta.embedding {
         rows.push(("texts cut at", format!("{} tokens", embedding.max_tokens)));

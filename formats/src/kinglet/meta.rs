@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::error::KingletError;
 use super::limits::META_BYTES;
 use super::text_to_text::{TextToText, Translation};
-use super::{Speech, VERSION, json};
+use super::{Preprocessing, Speech, VERSION, json};
 use crate::spec::{Head, ModelSpec};
 
 /// Everything about a model but its numbers and its tokenizer.
@@ -34,6 +34,9 @@ pub struct Meta {
     /// How a model that reads speech writes it down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speech: Option<Speech>,
+    /// How an image becomes what a model reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocessing: Option<Preprocessing>,
     /// How a model answers a text that it has read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_to_text: Option<TextToText>,
@@ -124,6 +127,19 @@ pub struct EmbeddingUse {
     /// Whether the rows of a prompt are left out when rows become one.
     #[serde(default, skip_serializing_if = "is_false")]
     pub prompt_unpooled: bool,
+    /// What short texts are filled up with, if they are: it is read like any other token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filler: Option<Filler>,
+}
+
+/// What texts are filled up with behind their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filler {
+    /// The token.
+    pub token: u32,
+    /// Tokens of every text then.
+    pub length: usize,
 }
 
 /// What goes before texts of a kind: an instruction, or the mark of a query.
@@ -146,6 +162,12 @@ impl EmbeddingUse {
     fn problem(&self) -> Option<String> {
         if self.max_tokens == 0 {
             return Some("embedding.max_tokens is 0".to_owned());
+        }
+        if let Some(Filler { length, .. }) = self.filler
+            && length > self.max_tokens
+        {
+            let most = self.max_tokens;
+            return Some(format!("embedding.filler: {length} tokens, a text has {most} at most"));
         }
         let mut names: Vec<&str> = self.prompts.iter().map(|prompt| &*prompt.name).collect();
         names.sort_unstable();
@@ -233,6 +255,10 @@ impl Meta {
             return Err(KingletError::Meta { problem, minor });
         }
         if let Some(problem) = self.speech.as_ref().and_then(|speech| speech.problem(&self.spec)) {
+            return Err(KingletError::Meta { problem, minor });
+        }
+        let problem = self.preprocessing.as_ref().and_then(|p| p.problem(&self.spec));
+        if let Some(problem) = problem {
             return Err(KingletError::Meta { problem, minor });
         }
         let n = self.labels.len();

@@ -9,6 +9,7 @@ mod json;
 mod limits;
 mod meta;
 mod new_file;
+mod preprocessing;
 mod reader;
 mod speech;
 mod text_to_text;
@@ -26,15 +27,18 @@ pub use download::Download;
 pub use error::{KingletError, Section, TensorProblem};
 pub use index::{Role, Tensor};
 pub use limits::{HEADER as HEADER_BYTES, META_BYTES, NAME_BYTES};
-pub use meta::{EmbeddingUse, General, Generation, Infill, InputFile, Meta, Prompt, Provenance};
+pub use meta::{
+    EmbeddingUse, Filler, General, Generation, Infill, InputFile, Meta, Prompt, Provenance,
+};
 pub use new_file::NewFile;
+pub use preprocessing::{Preprocessing, Resize, ResizeFilter, ResizeTo};
 pub use reader::{KingletFile, View};
 pub use speech::{Language, Speech};
 pub use text_to_text::{EarlyStopping, MAX_BEAMS, Mark, TextLanguage, TextToText, Translation};
 pub use writer::{TensorPlan, Writer};
 
 /// Version written, and newest version that can be read.
-pub const VERSION: (u16, u16) = (2, 3);
+pub const VERSION: (u16, u16) = (2, 4);
 
 /// Alignment of sections and planes.
 pub const ALIGNMENT: usize = 64;

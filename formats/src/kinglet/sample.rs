@@ -68,6 +68,7 @@ pub(crate) fn meta() -> Meta {
         labels: vec!["a".to_owned(), "\u{1f426} \"quoted\"".to_owned()],
         embedding: None,
         speech: None,
+        preprocessing: None,
         text_to_text: None,
         translation: None,
         provenance: Provenance { source: "made up".to_owned(), ..Default::default() },

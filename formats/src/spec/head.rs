@@ -29,6 +29,11 @@ impl Head {
         Self { stack: None, pool: None, chain: Vec::new(), output }
     }
 
+    /// Inputs of its chain, for a stack of width `hidden_size`.
+    pub fn inputs(&self, hidden_size: usize) -> usize {
+        self.pool.map_or(hidden_size, |pool| pool.width(hidden_size))
+    }
+
     /// Outputs of its chain, 0 where that is empty.
     pub fn chain_size(&self) -> usize {
         self.chain.last().map_or(0, |dense| dense.size)
@@ -36,7 +41,7 @@ impl Head {
 
     /// One vector per sequence of the last stack.
     pub fn embedding(pooling: Pooling, normalize: bool) -> Self {
-        let output = Output::Vector { normalize };
+        let output = Output::Vector { normalize, similarity: None };
         Self { stack: None, pool: Some(pooling), chain: Vec::new(), output }
     }
 }
@@ -90,6 +95,10 @@ pub enum Output {
     Vector {
         /// Whether it is scaled to length one.
         normalize: bool,
+        /// How it is compared with the vectors of another stack's head, of texts with images, if it
+        /// was trained to be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        similarity: Option<Similarity>,
     },
     /// A logit for each label, of which the meta section has the names: of a sequence where its rows
     /// are pooled, of each row otherwise. The chain gives them.
@@ -126,9 +135,24 @@ pub enum Scores {
     Raw,
 }
 
+/// What the vectors of two stacks say of each other: `scale * cosine + bias` is the logit of their
+/// belonging together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Similarity {
+    /// Factor on the cosine.
+    pub scale: f32,
+    /// Added to it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bias: f32,
+    /// How the logits of one vector with several others become scores: these compete (CLIP), or
+    /// each is judged by itself (SigLIP).
+    pub scores: Scores,
+}
+
 /// How rows become one per sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Pooling {
     /// Mean over all rows.
     Mean,
@@ -142,4 +166,47 @@ pub enum Pooling {
     MeanSqrtLen,
     /// Mean in which the first row counts once, the second twice and so on.
     WeightedMean,
+    /// The first rows, one behind another (DeiT: class and distillation).
+    Leading {
+        /// How many.
+        rows: usize,
+    },
+    /// The first row, and behind it the mean of an image's patches (DINOv2).
+    ClsAndPatches,
+    /// Attention of a learned query to all rows (SigLIP).
+    Attention(AttentionPool),
+}
+
+/// Rows become one by the attention of a learned query and a feed-forward block behind it.
+///
+/// The query is the same for everything that is read, so that it meets the keys' projection once, when
+/// a model is converted: for each head one row of scores, `a = softmax(rows * scores_h)` over the rows.
+/// Then `y = o_proj(concat(v_proj_h(sum of a_i * row_i)))`, and `y + down_proj(act(up_proj(norm(y))))`
+/// comes out.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionPool {
+    /// Heads; they divide the stack's width.
+    pub n_heads: usize,
+    /// Norm before the feed-forward block.
+    pub norm: Norm,
+    /// Width between its projections.
+    pub intermediate_size: usize,
+    /// Its non-linearity.
+    pub activation: Activation,
+}
+
+impl Pooling {
+    /// Columns of what it makes of rows of `hidden_size`.
+    pub fn width(&self, hidden_size: usize) -> usize {
+        match self {
+            Self::Leading { rows } => rows.saturating_mul(hidden_size),
+            Self::ClsAndPatches => hidden_size.saturating_mul(2),
+            _ => hidden_size,
+        }
+    }
+}
+
+fn is_zero(x: &f32) -> bool {
+    *x == 0.0
 }

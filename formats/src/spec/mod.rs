@@ -20,7 +20,7 @@ mod tensors;
 mod validate;
 
 pub use attention::{Attention, Position, QkNorm, QkNormScope};
-pub use head::{Dense, Head, Output, Pooling, Scores, Shortlist};
+pub use head::{AttentionPool, Dense, Head, Output, Pooling, Scores, Shortlist, Similarity};
 pub use input::{AbsolutePositions, Convolution, Input, PatchInput, SpectrogramInput, TokenInput};
 pub use layer::{Block, Gain, Layer, Mixer, MixerKind, Norm, NormKind};
 pub use mlp::{Activation, Experts, Mlp};
@@ -87,6 +87,14 @@ impl ModelSpec {
     pub fn reads_source(&self) -> bool {
         let stack = self.logits_head().and_then(|head| self.stack_of(head));
         stack.is_some_and(|(_, stack)| stack.attentions().any(|a| a.memory.is_some()))
+    }
+
+    /// The stack that reads images, if there is one, and what enters it.
+    pub fn image_stack(&self) -> Option<(&Stack, &PatchInput)> {
+        self.stacks.iter().find_map(|stack| match &stack.input {
+            Input::Patches(patches) => Some((stack, patches)),
+            _ => None,
+        })
     }
 
     /// The head that scores labels, if there is one.

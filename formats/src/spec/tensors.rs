@@ -30,6 +30,10 @@
 //! | `{stack}.layers.{i}.{block}_gain.weight` | `[hidden_size]` | gain per channel |
 //! | `{stack}.layers.{i}.{block}_after_norm.{weight,bias}` | `[hidden_size]` | `after` |
 //! | `{stack}.final_norm.{weight,bias}` | `[hidden_size]` | |
+//! | `heads.{h}.pool_scores.weight` | `[n_heads, hidden_size]` | attention of a learned query |
+//! | `heads.{h}.pool_{v,o}_proj.{weight,bias}` | `[hidden_size, hidden_size]` | the same |
+//! | `heads.{h}.pool_norm.{weight,bias}` | `[hidden_size]` | the same |
+//! | `heads.{h}.pool_up_proj.{weight,bias}`, `pool_down_proj` | `[intermediate_size, hidden_size]`, `[hidden_size, intermediate_size]` | the same |
 //! | `heads.{h}.dense.{j}.{weight,bias}`, `heads.{h}.dense_norm.{j}.{weight,bias}` | `[size, inputs]`, `[size]` | chain of a head |
 //! | `shortlist.offsets`, `shortlist.words` | `[vocab_size + 1]`, `[n_words]` | logits with a shortlist: `u32` |
 //! | `lm_head.{weight,bias}` | `[vocab_size, inputs]` | logits that are not tied; their bias |
@@ -43,7 +47,7 @@
 
 use super::{
     AbsolutePositions, Attention, Block, Experts, Gain, Head, Input, Layer, Mixer, MixerKind, Mlp,
-    ModelSpec, Norm, Output, Position, QkNormScope, Stack, TokenInput,
+    ModelSpec, Norm, Output, Pooling, Position, QkNormScope, Stack, TokenInput,
 };
 
 /// What a tensor is used for; decides how it is stored.
@@ -259,7 +263,16 @@ impl<'a> List<'a> {
         self.stack = "";
         self.layer = None;
         self.prefix = format!("heads.{h}.");
-        let mut k = stack.hidden_size;
+        let hidden = stack.hidden_size;
+        if let Some(Pooling::Attention(pool)) = &head.pool {
+            self.push("pool_scores", "weight", &[pool.n_heads, hidden], TensorUse::Vector);
+            self.linear("pool_v_proj", hidden, hidden, true);
+            self.linear("pool_o_proj", hidden, hidden, true);
+            self.norm("pool_norm", Some(&pool.norm), hidden);
+            self.linear("pool_up_proj", pool.intermediate_size, hidden, true);
+            self.linear("pool_down_proj", hidden, pool.intermediate_size, true);
+        }
+        let mut k = head.inputs(hidden);
         let classifies = matches!(head.output, Output::Labels { .. } | Output::Span);
         for (j, dense) in head.chain.iter().enumerate() {
             let last = j + 1 == head.chain.len();

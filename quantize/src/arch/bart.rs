@@ -188,6 +188,7 @@ fn from_config(
         transforms: Transforms::default(),
         ignored: if tied { IGNORED_IF_TIED } else { IGNORED },
         max_tokens: None,
+        images: Default::default(),
     })
 }
 

@@ -127,6 +127,7 @@ pub(super) fn mapping(
         transforms: Transforms::default(),
         ignored,
         max_tokens: None,
+        images: Default::default(),
     }
 }
 
@@ -200,5 +201,6 @@ pub(super) fn gguf_mapping(
         transforms: Transforms::default(),
         ignored: &["cls.*"],
         max_tokens: None,
+        images: Default::default(),
     }
 }

@@ -97,6 +97,7 @@ fn from_config(
         transforms: Transforms { position_products: Some(products), ..Transforms::default() },
         ignored: IGNORED,
         max_tokens: None,
+        images: Default::default(),
     };
     task::add_heads(&mut mapping, folder, checkpoint, &encoder, &HEADS)?;
     Ok(mapping)

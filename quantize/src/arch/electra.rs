@@ -91,6 +91,7 @@ fn from_config(
         transforms: Transforms::default(),
         ignored: IGNORED,
         max_tokens: None,
+        images: Default::default(),
     };
     task::add_heads(&mut mapping, folder, checkpoint, &encoder, &HEADS)?;
     Ok(mapping)

@@ -150,6 +150,7 @@ impl Gpt2 {
             transforms: Transforms::default(),
             ignored: if self.tied { BUFFERS_AND_TIED_HEAD } else { BUFFERS },
             max_tokens: None,
+            images: Default::default(),
         }
     }
 

@@ -142,6 +142,7 @@ fn from_config(
         transforms: Transforms::default(),
         ignored: &[],
         max_tokens: None,
+        images: Default::default(),
     })
 }
 

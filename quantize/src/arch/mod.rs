@@ -8,9 +8,11 @@ mod activation;
 mod albert;
 mod bart;
 mod bert;
+mod clip;
 mod cohere;
 mod deberta;
 mod decoder;
+mod dinov2;
 mod distilbert;
 mod electra;
 mod encoder;
@@ -20,6 +22,7 @@ mod gemma3;
 mod gguf_head;
 mod gpt2;
 mod granite;
+mod image;
 mod jina;
 mod llama;
 mod marian;
@@ -37,6 +40,7 @@ mod qwen_moe;
 mod roberta;
 mod rope;
 mod sentence;
+mod siglip;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
@@ -46,10 +50,12 @@ mod vit;
 mod whisper;
 
 use kinglet_formats::checkpoint::Checkpoint;
+use kinglet_formats::kinglet::Preprocessing;
 use kinglet_formats::spec::{ModelSpec, TensorSpec};
 
 use crate::QuantizeError;
 use crate::fields::Fields;
+use crate::made::Made;
 use crate::take::Origin;
 
 pub(crate) use gguf_head::gguf_labels;
@@ -103,7 +109,12 @@ const FAMILIES: &[&Family] = &[
     &bart::MARIAN,
     &bart::PEGASUS,
     &marian::FAMILY,
-    &vit::FAMILY,
+    &vit::VIT,
+    &vit::DEIT,
+    &dinov2::DINOV2,
+    &dinov2::WITH_REGISTERS,
+    &clip::FAMILY,
+    &siglip::FAMILY,
     &whisper::FAMILY,
 ];
 
@@ -134,6 +145,8 @@ pub(crate) struct FolderConfig<'a> {
     pub(crate) sentence: Option<SentenceConfig<'a>>,
     /// Tokens after which a text is cut, where a file says it.
     pub(crate) max_tokens: Option<usize>,
+    /// `preprocessor_config.json`: how images are prepared.
+    pub(crate) preprocessor: Option<Fields<'a>>,
 }
 
 /// The configuration files that sentence-transformers adds to a folder.
@@ -161,6 +174,17 @@ pub(crate) struct Mapping {
     pub(crate) ignored: &'static [&'static str],
     /// Longest text an embedding model was made for, special tokens included.
     pub(crate) max_tokens: Option<usize>,
+    /// What there is to say of a model that reads images.
+    pub(crate) images: ImageUse,
+}
+
+/// How a model that reads images is used.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct ImageUse {
+    /// How they become its input, where a file says it.
+    pub(crate) preprocessing: Option<Preprocessing>,
+    /// Whether the texts that go with them are filled up to the limit, with the tokenizer's padding.
+    pub(crate) fills_texts: bool,
 }
 
 /// Modules and where a checkpoint keeps them.
@@ -224,7 +248,7 @@ pub(crate) struct PositionProducts {
 }
 
 /// Changes of values and row orders between a checkpoint and the canonical form.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Transforms {
     /// Rows of `q_proj` and `k_proj` are ordered for rotations of adjacent pairs.
     pub(crate) adjacent_rope_rows: bool,
@@ -232,6 +256,8 @@ pub(crate) struct Transforms {
     pub(crate) norm_plus_one: bool,
     /// A table of distances is projected once and for all.
     pub(crate) position_products: Option<PositionProducts>,
+    /// Tensors that are made of stored ones.
+    pub(crate) made: Vec<Made>,
 }
 
 /// Maps a Hugging Face folder by the architecture that `config.json` names.

@@ -168,6 +168,7 @@ fn from_config(
         transforms: Transforms::default(),
         ignored: IGNORED,
         max_tokens: None,
+        images: Default::default(),
     };
     let before = before_heads(config, &model)?;
     task::add_heads_behind(&mut mapping, folder, checkpoint, before, &HEADS)?;

@@ -102,6 +102,7 @@ fn from_config(
         transforms: Transforms::default(),
         ignored: IGNORED,
         max_tokens: None,
+        images: Default::default(),
     })
 }
 

@@ -32,8 +32,9 @@ pub(super) fn asks_for_vectors(
     folder: &FolderConfig<'_>,
     architectures: &[&str],
 ) -> bool {
+    // Whoever reads images besides has heads for both.
     let reads_text =
-        mapping.spec.stacks.last().is_some_and(|stack| matches!(stack.input, Input::Tokens(_)));
+        mapping.spec.stacks.iter().all(|stack| matches!(stack.input, Input::Tokens(_)));
     let base = |name: &&str| {
         let headed = ["HeadModel", "MTModel"];
         name.ends_with("Model") && !headed.iter().any(|end| name.ends_with(end))
@@ -72,7 +73,12 @@ fn head(sentence: &SentenceConfig<'_>, hidden_size: usize) -> Result<Head, Quant
         return Err(wrong());
     }
     let pooling = pooling(&sentence.pooling, hidden_size)?;
-    Ok(Head { stack: None, pool: Some(pooling), chain, output: Output::Vector { normalize } })
+    Ok(Head {
+        stack: None,
+        pool: Some(pooling),
+        chain,
+        output: Output::Vector { normalize, similarity: None },
+    })
 }
 
 /// A dense module that reads vectors of `width`.

@@ -207,6 +207,7 @@ fn from_config(
         transforms: Transforms::default(),
         ignored: if tied { IGNORED_IF_TIED } else { IGNORED },
         max_tokens: None,
+        images: Default::default(),
     })
 }
 
@@ -261,6 +262,7 @@ fn from_gguf(fields: &Fields<'_>, checkpoint: &dyn Checkpoint) -> Result<Mapping
         transforms: Transforms::default(),
         ignored: &["*.cross_attn_rel_b.weight"],
         max_tokens: None,
+        images: Default::default(),
     })
 }
 

@@ -172,7 +172,7 @@ fn masks(config: &Fields<'_>, chain: Vec<Dense>, bias: bool) -> Result<Head, Qua
 
 /// How a classifier's logits become scores, as the reference's pipelines decide. With one label,
 /// sentence-transformers may say otherwise.
-fn scores(config: &Fields<'_>) -> Result<Scores, QuantizeError> {
+pub(super) fn scores(config: &Fields<'_>) -> Result<Scores, QuantizeError> {
     let one = labels(config)?.len() == 1;
     if one && let Some(scores) = stated_scores(config)? {
         return Ok(scores);

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 
 mod encoders;
+mod images;
 
 /// Tensors with names and dims, without values.
 struct Shapes(Vec<TensorInfo>);
@@ -53,6 +54,7 @@ pub(super) fn folder(config: Value) -> Result<ModelSpec, QuantizeError> {
         config: Fields::json("config.json", &map),
         sentence: None,
         max_tokens: None,
+        preprocessor: None,
     };
     let spec = map_folder(&folder, &Shapes::new(&[]))?.spec;
     spec.validate().unwrap();
@@ -327,6 +329,7 @@ fn head(modules: &[&'static str], pooling: Value) -> Result<Head, String> {
             dense: Vec::new(),
         }),
         max_tokens: Some(256),
+        preprocessor: None,
     };
     let mapping = map_folder(&folder, &Shapes::new(&[])).map_err(|error| error.to_string())?;
     assert_eq!(mapping.max_tokens, Some(256));

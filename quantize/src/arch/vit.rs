@@ -1,48 +1,119 @@
-//! Vision transformers: images cut into patches, a class token before them.
+//! Vision transformers (arXiv:2010.11929) and DeiT (arXiv:2012.12877): a class token before the patches of
+//! an image, and one of distillation.
 
 use kinglet_formats::checkpoint::Checkpoint;
+use kinglet_formats::kinglet::ResizeFilter;
 use kinglet_formats::spec::{
-    Activation, Attention, Block, Head, Input, Layer, MixerKind, Mlp, ModelSpec, Norm, NormKind,
-    PatchInput, Pooling, Stack,
+    Activation, Attention, Head, Input, ModelSpec, Norm, NormKind, Pooling, Stack,
 };
 
 use super::decoder::even_split;
+use super::encoder::plain_mlp;
+use super::image::{HALVES, IMAGENET, Recipe, Rows, classifier, is_for, layers};
 use super::{
-    Family, FolderConfig, Mapping, Names, Table, Transforms, activation, find_prefix, layer_count,
+    Family, FolderConfig, ImageUse, Mapping, Names, Table, Transforms, activation, find_prefix,
+    layer_count,
 };
 use crate::QuantizeError;
+use crate::made::{Made, MadeOf};
 use crate::take::at;
 
-pub(super) const FAMILY: Family = Family {
+pub(super) const VIT: Family = Family {
     name: "vit",
-    architectures: &["ViTModel"],
+    architectures: &["ViTModel", "ViTForImageClassification"],
     model_type: "vit",
     gguf: None,
-    from_config,
+    from_config: |folder, checkpoint| from_config(&VIT_KIND, folder, checkpoint),
 };
 
-const IN_LAYER: Table = &[
+pub(super) const DEIT: Family = Family {
+    name: "deit",
+    architectures: &[
+        "DeiTModel",
+        "DeiTForImageClassification",
+        "DeiTForImageClassificationWithTeacher",
+    ],
+    model_type: "deit",
+    gguf: None,
+    from_config: |folder, checkpoint| from_config(&DEIT_KIND, folder, checkpoint),
+};
+
+/// What the two differ in.
+struct Kind {
+    family: &'static str,
+    /// Before the names of a model that is part of a classifier.
+    prefix: &'static str,
+    /// The rows before the patches, one each.
+    leading: &'static [&'static str],
+    recipe: Recipe,
+}
+
+const VIT_KIND: Kind = Kind {
+    family: "vit",
+    prefix: "vit.",
+    leading: &["cls_token"],
+    recipe: Recipe {
+        square: true,
+        size: 224,
+        crop: None,
+        filter: ResizeFilter::Bilinear,
+        mean: HALVES.0,
+        std: HALVES.1,
+    },
+};
+
+const DEIT_KIND: Kind = Kind {
+    family: "deit",
+    prefix: "deit.",
+    leading: &["cls_token", "distillation_token"],
+    recipe: Recipe {
+        square: true,
+        size: 256,
+        crop: Some(224),
+        filter: ResizeFilter::Bicubic,
+        mean: IMAGENET.0,
+        std: IMAGENET.1,
+    },
+};
+
+/// Under the names of releases before 5 of transformers and those within later ones.
+pub(super) const IN_LAYER: Table = &[
     ("attn_norm", at("layernorm_before")),
     ("q_proj", at("attention.attention.query")),
+    ("q_proj", at("attention.q_proj")),
     ("k_proj", at("attention.attention.key")),
+    ("k_proj", at("attention.k_proj")),
     ("v_proj", at("attention.attention.value")),
+    ("v_proj", at("attention.v_proj")),
     ("o_proj", at("attention.output.dense")),
+    ("o_proj", at("attention.o_proj")),
     ("mlp_norm", at("layernorm_after")),
     ("up_proj", at("intermediate.dense")),
+    ("up_proj", at("mlp.fc1")),
     ("down_proj", at("output.dense")),
+    ("down_proj", at("mlp.fc2")),
 ];
 
-const OUTSIDE: Table = &[
+pub(super) const OUTSIDE: Table = &[
     ("patch_proj", at("embeddings.patch_embeddings.projection")),
-    ("embed_leading", at("embeddings.cls_token").bare()),
-    ("embed_positions", at("embeddings.position_embeddings").bare()),
     ("final_norm", at("layernorm")),
 ];
+
+const CLASSIFIER: Table = &[("dense.0", at("/classifier"))];
 
 /// What pre-training needs besides.
 const IGNORED: &[&str] = &["*pooler.*", "*embeddings.mask_token", "classifier.*"];
 
+/// Before the number of a layer.
+pub(super) fn layers_prefix(checkpoint: &dyn Checkpoint, prefix: &str) -> &'static str {
+    let in_encoder = |tensor: &kinglet_formats::checkpoint::TensorInfo| {
+        tensor.name.strip_prefix(prefix).is_some_and(|name| name.starts_with("encoder.layer."))
+    };
+    if checkpoint.tensors().iter().any(in_encoder) { "encoder.layer." } else { "layers." }
+}
+
 fn from_config(
+    kind: &Kind,
     folder: &FolderConfig<'_>,
     checkpoint: &dyn Checkpoint,
 ) -> Result<Mapping, QuantizeError> {
@@ -53,7 +124,6 @@ fn from_config(
     let n_layers = layer_count(config, "num_hidden_layers", checkpoint, Some(12))?;
     let eps = config.positive_float_or("layer_norm_eps", 1e-12)?;
     let norm = Norm { kind: NormKind::Layer, eps, bias: true };
-    let block = |kind| Block { pre: Some(norm), ..Block::of(kind) };
     let qkv_bias = config.flag_or("qkv_bias", true)?;
     let attention = Attention {
         q_bias: qkv_bias,
@@ -62,54 +132,72 @@ fn from_config(
         output_bias: true,
         ..Attention::plain(n_heads, head_dim)
     };
-    let mlp = Mlp {
-        intermediate_size: config.size_or("intermediate_size", 3072)?,
-        activation: activation::from_config(config, "hidden_act", Activation::Gelu)?,
-        gated: false,
-        bias: true,
-        output_bias: false,
-        output_gate: false,
-    };
-    let blocks = vec![block(MixerKind::Attention(attention)), block(MixerKind::Mlp(mlp))];
-    let (image_size, patch_size) =
-        (config.size_or("image_size", 224)?, config.size_or("patch_size", 16)?);
-    if !image_size.is_multiple_of(patch_size) {
-        let expected = format!("a divisor of the image's side, {image_size}");
-        return Err(config.bad("patch_size", &patch_size, &expected));
-    }
-    let patches = PatchInput {
-        image_size,
-        patch_size,
+    let mlp = plain_mlp(
+        config.size_or("intermediate_size", 3072)?,
+        activation::from_config(config, "hidden_act", Activation::Gelu)?,
+    );
+    let prefix = find_prefix(checkpoint, &["", kind.prefix], "embeddings.cls_token");
+    let recipe = kind.recipe.read(folder)?;
+    let rows = Rows {
+        image_size: config.size_or("image_size", 224)?,
+        patch_size: config.size_or("patch_size", 16)?,
         channels: config.size_or("num_channels", 3)?,
         bias: true,
-        n_leading: 1,
+        leading: kind
+            .leading
+            .iter()
+            .map(|name| (format!("{prefix}embeddings.{name}"), 1))
+            .collect(),
+        n_positioned: kind.leading.len(),
+        positions: format!("{prefix}embeddings.position_embeddings"),
+        antialias: false,
         norm: None,
     };
+    let (patches, mut made) = rows.input(config, recipe.as_ref(), hidden_size)?;
     let context_length = patches.n_rows();
-    let spec = ModelSpec {
-        stacks: vec![Stack {
-            name: "image".to_owned(),
-            hidden_size,
-            input: Input::Patches(patches),
-            layers: vec![Layer { blocks, weights_of: None }; n_layers],
-            final_norm: Some(norm),
-        }],
-        heads: vec![Head::embedding(Pooling::Cls, false)],
-        context_length,
+    let both = is_for(config, "ForImageClassificationWithTeacher")?;
+    let classifies = both || is_for(config, "ForImageClassification")?;
+    let head = match (both, classifies) {
+        (true, _) => classifier(config, Pooling::Leading { rows: 2 })?,
+        (false, true) => classifier(config, Pooling::Cls)?,
+        _ => Head::embedding(Pooling::Cls, false),
     };
+    if both {
+        let n_labels = head.chain_size();
+        // The mean of two classifiers, each of a row of its own.
+        for (part, dims) in [("weight", vec![n_labels, 2 * hidden_size]), ("bias", vec![n_labels])]
+        {
+            let names = ["cls_classifier", "distillation_classifier"];
+            let of = MadeOf::Mean(names.map(|name| format!("{name}.{part}")).to_vec());
+            made.push(Made { name: format!("heads.0.dense.0.{part}"), dims, of });
+        }
+    }
+    let names = |stack, layers, in_layer, outside| Names {
+        stack,
+        prefix: prefix.clone(),
+        layers,
+        in_layer,
+        outside,
+        former_endings: &[],
+    };
+    let tower = layers_prefix(checkpoint, &prefix);
     Ok(Mapping {
-        family: FAMILY.name,
-        spec,
-        names: vec![Names {
-            stack: "image",
-            prefix: find_prefix(checkpoint, &["", "vit."], "embeddings.cls_token"),
-            layers: "encoder.layer.",
-            in_layer: &[IN_LAYER],
-            outside: OUTSIDE,
-            former_endings: &[],
-        }],
-        transforms: Transforms::default(),
-        ignored: IGNORED,
+        family: kind.family,
+        spec: ModelSpec {
+            stacks: vec![Stack {
+                name: "image".to_owned(),
+                hidden_size,
+                input: Input::Patches(patches),
+                layers: layers(n_layers, norm, attention, mlp),
+                final_norm: Some(norm),
+            }],
+            heads: vec![head],
+            context_length,
+        },
+        names: vec![names("image", tower, &[IN_LAYER], OUTSIDE), names("", "", &[], CLASSIFIER)],
+        transforms: Transforms { made, ..Transforms::default() },
+        ignored: if classifies { &IGNORED[..2] } else { IGNORED },
         max_tokens: None,
+        images: ImageUse { preprocessing: recipe, fills_texts: false },
     })
 }

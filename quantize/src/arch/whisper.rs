@@ -156,6 +156,7 @@ fn from_config(
         transforms: Transforms::default(),
         ignored: IGNORED,
         max_tokens: None,
+        images: Default::default(),
     })
 }
 

@@ -22,6 +22,10 @@ use crate::speech;
 const GENERATION_CONFIG: &str = "generation_config.json";
 const SENTENCE: &str = "sentence_bert_config.json";
 const PROMPTS: &str = "config_sentence_transformers.json";
+const PREPROCESSOR: &str = "preprocessor_config.json";
+/// What newer releases write, with the former's content under a key.
+const PROCESSOR: &str = "processor_config.json";
+const IMAGE_PROCESSOR: &str = "image_processor";
 
 /// What tools wrote beside GPTQ's and AWQ's weights before `quantization_config`.
 const PACKED: [&str; 2] = ["quantize_config.json", "quant_config.json"];
@@ -42,6 +46,7 @@ pub(super) struct Folder {
     dense: Vec<(String, Object)>,
     sentence: Option<Object>,
     prompts: Option<Object>,
+    preprocessor: Option<Object>,
     chat_template: Option<String>,
 }
 
@@ -120,6 +125,7 @@ impl Folder {
             }
             None => (None, None, None),
         };
+        let preprocessor = preprocessor(&mut reader)?;
         let chat_template = reader.chat_template(tokenizer_config.as_ref())?;
         let vocabulary = tokenizer::Kind::of(&files, root);
         let tokenizer = vocabulary.iter().flat_map(|kind| kind.files(&files, root));
@@ -151,6 +157,7 @@ impl Folder {
             dense,
             sentence,
             prompts,
+            preprocessor,
             chat_template,
         })
     }
@@ -176,6 +183,7 @@ impl Folder {
             config: Fields::json(CONFIG, &self.config),
             sentence,
             max_tokens: self.max_tokens()?,
+            preprocessor: self.preprocessor.as_ref().map(|map| Fields::json(PREPROCESSOR, map)),
         };
         arch::map_folder(&folder, self.checkpoint())
     }
@@ -333,6 +341,18 @@ impl Folder {
         let license = license.trim().trim_matches(['"', '\'']);
         (!license.is_empty()).then(|| license.to_owned())
     }
+}
+
+/// How images are prepared, where a file says it.
+fn preprocessor(reader: &mut Reader<'_>) -> Result<Option<Object>, QuantizeError> {
+    if let Some(own) = reader.json(PREPROCESSOR)? {
+        return Ok(Some(own));
+    }
+    let mut all: Option<Object> = reader.json(PROCESSOR)?;
+    Ok(all.as_mut().and_then(|all| all.remove(IMAGE_PROCESSOR)).and_then(|value| match value {
+        Value::Object(own) => Some(own),
+        _ => None,
+    }))
 }
 
 /// The checkpoint with plain weights: what packs them is said in `config.json`, or in a file that

@@ -88,7 +88,12 @@ impl GgmlModel {
     }
 
     pub(super) fn map(&self) -> Result<Mapping, QuantizeError> {
-        let folder = FolderConfig { config: self.fields(), sentence: None, max_tokens: None };
+        let folder = FolderConfig {
+            config: self.fields(),
+            sentence: None,
+            max_tokens: None,
+            preprocessor: None,
+        };
         arch::map_folder(&folder, self.checkpoint())
     }
 

@@ -137,7 +137,7 @@ impl MarianModel {
 
     pub(super) fn map(&self) -> Result<Mapping, QuantizeError> {
         let config = Fields::json(CONFIG, &self.config);
-        let folder = FolderConfig { config, sentence: None, max_tokens: None };
+        let folder = FolderConfig { config, sentence: None, max_tokens: None, preprocessor: None };
         arch::map_folder(&folder, self.checkpoint())
     }
 

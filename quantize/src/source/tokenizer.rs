@@ -124,6 +124,7 @@ impl FolderTokenizer<'_> {
         added.extend(self.added_tokens_file()?);
         let named = if class.is_named() { Some(self.named_ids()?) } else { None };
         let is_albert = class == SentencePieceClass::Albert;
+        let lowercases = is_albert || class == SentencePieceClass::Siglip;
         let options = SentencePieceOptions {
             class,
             names: self.names(&added),
@@ -136,7 +137,7 @@ impl FolderTokenizer<'_> {
                 }
                 _ => None,
             },
-            lowercase: is_albert && self.flag("do_lower_case").unwrap_or(true),
+            lowercase: lowercases && self.flag("do_lower_case").unwrap_or(true),
             strip_accents: is_albert && !self.flag("keep_accents").unwrap_or(false),
             language: self.token("src_lang"),
             extra_ids: self.setting("extra_ids").and_then(Value::as_u64).map(|n| n as usize),

@@ -113,6 +113,18 @@ pub enum Error {
         /// Rows of the embedding table.
         vocab_size: usize,
     },
+    /// An image is not of the size that it is said to have.
+    #[error(
+        "an image of {width} x {height} with {levels} levels; give 3 levels for each pixel, of at least one"
+    )]
+    WrongImage {
+        /// Pixels of a line.
+        width: usize,
+        /// Lines.
+        height: usize,
+        /// Levels that were given.
+        levels: usize,
+    },
     /// There is nothing to compute.
     #[error("{what} is empty")]
     Empty {

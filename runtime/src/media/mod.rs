@@ -1,3 +1,4 @@
-//! Sound, as models read it.
+//! Sound and images, as models read them.
 
 pub(crate) mod audio;
+pub(crate) mod image;

@@ -1,20 +1,53 @@
 //! Heads bound to their tensors: pool, chain of dense layers, output.
 
-use kinglet_formats::spec::{Activation, Pooling, Scores};
+use kinglet_formats::spec::{Activation, Pooling, Scores, Similarity};
 
 use crate::ops::{BoundNorm, Linears};
-use crate::weights::Numbers;
+use crate::weights::{Numbers, Vector};
 
 /// Something the network offers.
 #[derive(Debug)]
 pub(crate) struct BoundHead {
     /// Number of the stack it reads.
     pub(crate) stack: usize,
-    pub(crate) pool: Option<Pooling>,
+    pub(crate) pool: Option<BoundPool>,
     pub(crate) chain: Vec<BoundDense>,
     pub(crate) output: BoundOutput,
     /// Columns of the result.
     pub(crate) width: usize,
+}
+
+/// How rows become one.
+#[derive(Debug)]
+pub(crate) struct BoundPool {
+    pub(crate) kind: Pooling,
+    /// Columns of what a sequence's rows become before `query` has been applied.
+    pub(crate) width: usize,
+    /// Rows of an image before its patches.
+    pub(crate) n_leading: usize,
+    /// Where a learned query attends to the rows.
+    pub(crate) query: Option<BoundQuery>,
+}
+
+/// The attention of a learned query, and the feed-forward block behind it.
+#[derive(Debug)]
+pub(crate) struct BoundQuery {
+    pub(crate) n_heads: usize,
+    /// `[n_heads][hidden_size]`
+    pub(crate) scores: Vector,
+    pub(crate) v_proj: Linears,
+    pub(crate) o_proj: Linears,
+    pub(crate) norm: BoundNorm,
+    pub(crate) up_proj: Linears,
+    pub(crate) activation: Activation,
+    pub(crate) down_proj: Linears,
+}
+
+impl BoundQuery {
+    /// All matrices.
+    pub(super) fn linears(&self) -> [&Linears; 4] {
+        [&self.v_proj, &self.o_proj, &self.up_proj, &self.down_proj]
+    }
 }
 
 /// A dense layer: `norm(act(W x + b))`.
@@ -36,7 +69,7 @@ pub(crate) enum BoundOutput {
         shortlist: Option<BoundShortlist>,
     },
     /// What the chain gives.
-    Vector { normalize: bool },
+    Vector { normalize: bool, similarity: Option<Similarity> },
     /// A logit for each label.
     Labels { scores: Scores },
     /// Logits that an answer begins and ends at a row.

@@ -11,7 +11,7 @@ mod waves;
 
 pub(crate) use buckets::{Buckets, DistanceBias};
 pub(crate) use disentangled::Disentangled;
-pub(crate) use head::{BoundHead, BoundOutput, BoundShortlist};
+pub(crate) use head::{BoundHead, BoundOutput, BoundPool, BoundQuery, BoundShortlist};
 pub(crate) use layer::{
     BoundAttention, BoundBlock, BoundExperts, BoundGain, BoundLayer, BoundMixer, BoundMlp,
     BoundSsru, MixerWork, Projections, UpProjection,
@@ -97,6 +97,9 @@ pub(crate) struct BoundPatches {
     /// Rows of an image, leading ones included.
     pub(crate) n_rows: usize,
     pub(crate) n_leading: usize,
+    /// Sides of the image and of a patch, in pixels.
+    pub(crate) image_size: usize,
+    pub(crate) patch_size: usize,
     pub(crate) patch_len: usize,
     pub(crate) projection: Linears,
     pub(crate) leading: Option<Table>,
@@ -163,6 +166,11 @@ impl Network {
     pub(crate) fn entry(&self) -> usize {
         let last = self.stacks.len() - 1;
         self.stacks[last].memory.unwrap_or(last)
+    }
+
+    /// The first stack of which the input `is` of a kind, if there is one.
+    pub(crate) fn reader(&self, is: impl Fn(&BoundInput) -> bool) -> Option<usize> {
+        self.stacks.iter().position(|stack| is(&stack.input))
     }
 
     /// Bytes of weights read for one generated token: all matrices of the generating stack, and

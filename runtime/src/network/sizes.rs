@@ -56,6 +56,12 @@ impl Sizes {
             }
         }
         for head in &network.heads {
+            if let Some(query) = head.pool.as_ref().and_then(|pool| pool.query.as_ref()) {
+                for linears in query.linears() {
+                    sizes.input_of(linears);
+                    sizes.mlp = sizes.mlp.max(linears.width());
+                }
+            }
             for dense in &head.chain {
                 sizes.input_of(&dense.linears);
                 let width = dense.linears.width();

@@ -5,11 +5,13 @@ mod batch;
 mod head;
 mod input;
 mod mixer;
+mod pool;
 mod workspace;
 
 pub(crate) use attention::Watch;
 pub(crate) use batch::{Batch, Other};
-pub(crate) use head::{Chosen, pool};
+pub(crate) use head::Chosen;
+pub(crate) use pool::pool;
 pub(crate) use workspace::Workspace;
 
 use kinglet_formats::kinglet::KingletFile;
@@ -180,6 +182,11 @@ impl Rows<'_, '_> {
     /// The batch.
     pub(crate) fn batch(&self) -> &Batch {
         &self.workspace.batch
+    }
+
+    /// What computes with the model's tensors.
+    pub(crate) fn ops(&self) -> Ops<'_> {
+        self.ctx.ops
     }
 
     /// `[m][hidden_size]` final hidden states.

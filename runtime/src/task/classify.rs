@@ -168,11 +168,19 @@ fn shares(a: usize, b: usize, room: usize) -> (usize, usize) {
 /// What the logits of a classifier mean.
 pub(super) fn scores_of(head: &BoundHead, logits: &[f32]) -> Vec<f32> {
     match head.output {
-        BoundOutput::Labels { scores: Scores::Softmax } => softmax(logits),
-        BoundOutput::Labels { scores: Scores::Sigmoid } => {
+        BoundOutput::Labels { scores } => scored(scores, logits),
+        _ => logits.to_vec(),
+    }
+}
+
+/// What logits mean.
+pub(super) fn scored(scores: Scores, logits: &[f32]) -> Vec<f32> {
+    match scores {
+        Scores::Softmax => softmax(logits),
+        Scores::Sigmoid => {
             logits.iter().map(|&x| (1.0 / (1.0 + f64::from(-x).exp())) as f32).collect()
         }
-        _ => logits.to_vec(),
+        Scores::Raw => logits.to_vec(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One vector per text: texts packed into batches without padding, pooled and normalised.
 
-use kinglet_formats::kinglet::Prompt;
+use kinglet_formats::kinglet::{Filler, Prompt};
 
 use crate::error::Error;
 use crate::memory::{MemoryPlan, Room};
@@ -88,7 +88,13 @@ impl Model {
             "" => self.read_text(text.as_ref()),
             prompt => self.read_text(&format!("{prompt}{}", text.as_ref())),
         };
-        let read: Vec<_> = texts.iter().map(read).collect();
+        let mut read: Vec<_> = texts.iter().map(read).collect();
+        if let Some(Filler { token, length }) =
+            self.meta().embedding.as_ref().and_then(|e| e.filler)
+        {
+            let ids = read.iter_mut().map(|(encoding, _)| &mut encoding.ids);
+            ids.for_each(|ids| ids.resize(ids.len().max(length), token));
+        }
         let ids: Vec<&[u32]> = read.iter().map(|(encoding, _)| &encoding.ids[..]).collect();
         let vectors = self.embed_lists(head, &ids, unpooled)?;
         let lengths = read.iter().map(|(_, length)| *length);
@@ -162,7 +168,7 @@ impl Model {
         Ok(vectors)
     }
 
-    /// The rows `[rows][hidden_size]` that the network's first stack makes of one input: for a
+    /// The rows `[rows][hidden_size]` that the network's first stack for such an input makes of it: for a
     /// bidirectional stack, one per token or patch (and before these, learned ones such as a class
     /// token), after the final norm.
     ///
@@ -171,7 +177,10 @@ impl Model {
     /// model's, or the first stack is one that generates: its hidden states live in a session.
     pub fn hidden_states(&self, input: Input<'_>) -> Result<Vec<Vec<f32>>, Error> {
         let runner = self.runner();
-        let entry = runner.network.entry();
+        // Of two towers, that of images.
+        let images = runner.network.reader(|input| matches!(input, BoundInput::Patches(_)));
+        let images = images.filter(|_| matches!(input, Input::Patches(_)));
+        let entry = images.unwrap_or_else(|| runner.network.entry());
         let stack = &runner.network.stacks[entry];
         let wrong = |reason: &str| Error::WrongTask {
             task: "give hidden states of this input",

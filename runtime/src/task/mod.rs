@@ -9,6 +9,7 @@ mod entities;
 mod fill_mask;
 pub(crate) mod form;
 mod generate;
+mod images;
 mod infill;
 mod look_alikes;
 mod pass;

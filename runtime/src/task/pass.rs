@@ -1,11 +1,9 @@
 //! Whole sequences through an encoder and one of its heads: long ones first, packed into batches
 //! without padding.
 
-use kinglet_formats::spec::Pooling;
-
 use crate::error::Error;
 use crate::model::Model;
-use crate::network::{BoundHead, BoundInput};
+use crate::network::{BoundHead, BoundInput, BoundPool};
 use crate::step::{Batch, pool};
 
 /// Tokens that go through the network together, where no text is longer.
@@ -60,7 +58,7 @@ impl Model {
                 }
             };
             let unpooled = |i: usize| sequences[now[i]].unpooled;
-            match head.pool {
+            match &head.pool {
                 Some(pool) => {
                     self.pass_pooled((head, pool), capacity, now, fill, &unpooled, each)?;
                 }
@@ -72,9 +70,9 @@ impl Model {
     }
 
     /// Sequences numbered `batch`, which fit a step of `capacity` rows, to one row each.
-    fn pass_pooled(
+    pub(super) fn pass_pooled(
         &self,
-        (head, pooling): (&BoundHead, Pooling),
+        (head, pooling): (&BoundHead, &BoundPool),
         capacity: usize,
         batch: &[usize],
         fill: impl FnOnce(&mut Batch),
@@ -83,14 +81,14 @@ impl Model {
     ) -> Result<(), Error> {
         let runner = self.runner();
         let hidden = runner.network.stacks[head.stack].hidden_size;
-        let mut pooled = vec![0.0; batch.len() * hidden];
+        let mut pooled = vec![0.0; batch.len() * pooling.width];
         runner.pass(head.stack, capacity, fill, &|| true, |rows| {
             let segments = &rows.batch().segments;
-            let outs = segments.iter().zip(pooled.chunks_exact_mut(hidden));
+            let outs = segments.iter().zip(pooled.chunks_exact_mut(pooling.width));
             for (i, (segment, out)) in outs.enumerate() {
-                let rows = &rows.hidden()[segment.rows.start * hidden..segment.rows.end * hidden];
+                let own = &rows.hidden()[segment.rows.start * hidden..segment.rows.end * hidden];
                 let skipped = unpooled(i).min(segment.rows.len() - 1);
-                pool(pooling, rows, hidden, skipped, out);
+                pool(rows.ops(), pooling, own, hidden, skipped, out);
             }
             Ok(())
         })?;

@@ -31,6 +31,10 @@ pub enum Task {
     Transcribe,
     /// The same in another language: [`Model::translate`].
     Translate,
+    /// A vector of an image: [`Model::embed_images`].
+    EmbedImages,
+    /// Scores of labels for an image: [`Model::classify_image`].
+    ClassifyImages,
 }
 
 impl Task {
@@ -46,6 +50,8 @@ impl Task {
             Self::Answer => "answer",
             Self::Transcribe => "transcribe",
             Self::Translate => "translate",
+            Self::EmbedImages => "embed",
+            Self::ClassifyImages => "classify",
         }
     }
 
@@ -61,6 +67,8 @@ impl Task {
             Self::Answer => "answer questions about a text",
             Self::Transcribe => "write down speech",
             Self::Translate => "translate",
+            Self::EmbedImages => "embed images",
+            Self::ClassifyImages => "classify images",
         }
     }
 }
@@ -91,9 +99,10 @@ impl Task {
 
     fn of_head(spec: &ModelSpec, head: &Head) -> Vec<Self> {
         let Some((_, stack)) = spec.stack_of(head) else { return Vec::new() };
-        let reads_text = matches!(stack.input, Input::Tokens(_));
-        match (&head.output, head.pool) {
-            _ if !reads_text => Vec::new(),
+        match (&head.output, &head.pool) {
+            (Output::Vector { .. }, Some(_)) if reads_patches(stack) => vec![Self::EmbedImages],
+            (Output::Labels { .. }, Some(_)) if reads_patches(stack) => vec![Self::ClassifyImages],
+            _ if !reads_tokens(stack) => Vec::new(),
             (Output::Logits { .. }, _) if hears(spec, stack) => vec![Self::Transcribe],
             (Output::Logits { .. }, _) if stack.is_causal() => vec![Self::Generate],
             (Output::Logits { .. }, _) => vec![Self::FillMask],
@@ -115,8 +124,12 @@ fn hears(spec: &ModelSpec, stack: &Stack) -> bool {
     memories.any(|(_, memory)| matches!(memory.input, Input::Spectrogram(_)))
 }
 
-fn reads_images(spec: &ModelSpec) -> bool {
-    spec.stacks.iter().any(|stack| matches!(stack.input, Input::Patches(_)))
+fn reads_patches(stack: &Stack) -> bool {
+    matches!(stack.input, Input::Patches(_))
+}
+
+fn reads_tokens(stack: &Stack) -> bool {
+    matches!(stack.input, Input::Tokens(_))
 }
 
 impl Model {
@@ -138,10 +151,18 @@ impl Model {
 
     /// The error for a model that cannot do what was asked, which says what it is for.
     pub(in crate::task) fn wrong_task(&self, task: &'static str) -> Error {
-        let verbs: Vec<&str> = self.tasks().into_iter().map(Task::verb).collect();
+        let mut verbs: Vec<&str> = self.tasks().into_iter().map(Task::verb).collect();
+        verbs.dedup();
+        let stacks = &self.meta().spec.stacks;
+        let only_images = stacks.iter().all(reads_patches);
+        let no_images = !stacks.iter().any(reads_patches);
         let reason = match &verbs[..] {
-            [] if reads_images(&self.meta().spec) => "it reads images".to_owned(),
+            [] if only_images => "it reads images".to_owned(),
             [] => "it has no head for any task".to_owned(),
+            verbs if only_images => format!("it reads images, for `{}`", verbs.join("` and `")),
+            verbs if no_images && task.ends_with("images") => {
+                format!("it reads no images; it is for `{}`", verbs.join("` and `"))
+            }
             verbs => format!("it is for `{}`", verbs.join("` and `")),
         };
         Error::WrongTask { task, reason }

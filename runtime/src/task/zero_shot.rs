@@ -22,6 +22,11 @@ impl Default for ZeroShotOptions {
 }
 
 impl ZeroShotOptions {
+    /// For images: the statement is `This is a photo of {}.`
+    pub fn for_images() -> Self {
+        Self::default().template("This is a photo of {}.")
+    }
+
     /// Sets the statement.
     pub fn template(mut self, template: impl Into<String>) -> Self {
         self.template = template.into();
@@ -32,6 +37,29 @@ impl ZeroShotOptions {
     pub fn multi(mut self, yes: bool) -> Self {
         self.multi = yes;
         self
+    }
+}
+
+impl ZeroShotOptions {
+    /// The labels, and the statement of each.
+    pub(super) fn statements<L: AsRef<str>>(
+        &self,
+        labels: &[L],
+    ) -> Result<(Vec<String>, Vec<String>), Error> {
+        if labels.is_empty() {
+            return Err(Error::Empty { what: "the list of labels" });
+        }
+        if !self.template.contains("{}") {
+            return Err(Error::InvalidOption {
+                name: "the template",
+                value: format!("{:?}", self.template),
+                range: "a statement with {} where the label goes",
+            });
+        }
+        let labels: Vec<String> = labels.iter().map(|label| label.as_ref().to_owned()).collect();
+        let statements = labels.iter().map(|label| self.template.replacen("{}", label, 1));
+        let statements = statements.collect();
+        Ok((labels, statements))
     }
 }
 
@@ -62,20 +90,9 @@ impl Model {
         };
         // As the reference has it: the first label that is not entailment's, or the last.
         let contradiction = if entailment == 0 { own.len() - 1 } else { 0 };
-        if labels.is_empty() {
-            return Err(Error::Empty { what: "the list of labels" });
-        }
-        if !options.template.contains("{}") {
-            return Err(Error::InvalidOption {
-                name: "the template",
-                value: format!("{:?}", options.template),
-                range: "a statement with {} where the label goes",
-            });
-        }
-        let labels: Vec<String> = labels.iter().map(|label| label.as_ref().to_owned()).collect();
+        let (labels, statements) = options.statements(labels)?;
         let ids = |text: &str| self.tokenizer().encode(text, BARE);
-        let statement = |label: &String| ids(&options.template.replacen("{}", label, 1));
-        let statements: Vec<Vec<u32>> = labels.iter().map(statement).collect();
+        let statements: Vec<Vec<u32>> = statements.iter().map(|text| ids(text)).collect();
         let mut read = Vec::with_capacity(texts.len() * labels.len());
         for text in texts {
             let text = ids(text.as_ref());

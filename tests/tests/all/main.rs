@@ -30,4 +30,5 @@ mod smollm2;
 mod tasks;
 mod text_to_text;
 mod translation;
+mod vision;
 mod whisper;

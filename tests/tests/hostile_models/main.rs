@@ -9,13 +9,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use kinglet::{Error, GenerateOptions, Input, Model, ModelOptions, Session};
+use kinglet::{Error, GenerateOptions, Input, Model, ModelOptions, Session, ZeroShotOptions};
 use kinglet_formats::kinglet::{KingletFile, Role, TensorPlan, Writer};
 use kinglet_formats::layout::{self, plane_lengths};
 use kinglet_formats::map::Bytes;
 use kinglet_formats::spec::{MixerKind, Position, TensorUse};
 use kinglet_quantize::{Options, Source, WeightType, quantize};
-use kinglet_tests::tiny;
+use kinglet_tests::{images, tiny};
 use serde_json::{Value, json};
 
 use changes::{instead_of, pointers, set_all, single_changes};
@@ -65,7 +65,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const FAMILIES: [&str; 5] = ["llama", "gemma3", "bert", "t5", "olmoe"];
+const FAMILIES: [&str; 7] = ["llama", "gemma3", "bert", "t5", "olmoe", "siglip", "dinov2-swiglu"];
 
 /// A sound file, the sections of which can be replaced.
 struct Parts {
@@ -171,6 +171,16 @@ fn open_and_use(file: &[u8]) -> Result<bool, String> {
     }
     let vectors = checked("embed", model.embed(&["two words", "", "a longer text of more words"]))?;
     vectors.iter().flatten().try_for_each(|vector| finite("vector", vector))?;
+    let images = [(1, 1), (33, 7), (2, 150)].map(|(width, height)| images::made_up(width, height));
+    let vectors = checked("images", model.embed_images(&images))?;
+    vectors.iter().flatten().try_for_each(|vector| finite("vector of an image", vector))?;
+    let any = ZeroShotOptions::for_images().multi(true);
+    let own = checked("labels", model.classify_images(&images))?;
+    let given = checked("any labels", model.classify_images_zero_shot(&images, &["a", "b"], &any))?;
+    for scores in own.iter().chain(&given).flatten() {
+        let scores: Vec<f32> = scores.iter().map(|one| one.score).collect();
+        finite("scores", &scores)?;
+    }
     // Raw rows: whatever the weights make of them, but no panic.
     checked("hidden states", model.hidden_states(Input::Tokens(&[3, 1, 4, 1, 5])))?;
     Ok(true)
@@ -227,9 +237,15 @@ fn sound_files_are_used_to_the_end() {
             &ModelOptions::default().threads(1),
         )
         .unwrap();
-        if family == "bert" {
+        let image = [images::made_up(9, 7)];
+        if ["bert", "siglip"].contains(&family) {
             assert_eq!(model.embed(&["two words"]).unwrap().len(), 1);
-        } else {
+        }
+        if family == "siglip" {
+            assert_eq!(model.embed_images(&image).unwrap().len(), 1);
+        } else if family == "dinov2-swiglu" {
+            assert_eq!(model.classify_images(&image).unwrap().len(), 1);
+        } else if family != "bert" {
             feed(&model).unwrap();
             generate(&model, &GenerateOptions::greedy().max_tokens(3)).unwrap();
         }

@@ -29,7 +29,10 @@ impl ModelSpec {
         };
         size(at, "the number of heads", i + 1, 64)?;
         size(at, "the length of the chain", head.chain.len() + 1, 16)?;
-        let mut k = stack.hidden_size;
+        if let Some(pool) = &head.pool {
+            pool.validate(at, stack)?;
+        }
+        let mut k = head.inputs(stack.hidden_size);
         for dense in &head.chain {
             size(at, "a dense layer", dense.size, MAX_SIZE)?;
             matrix(at, "a dense layer", dense.size, k)?;
@@ -37,7 +40,17 @@ impl ModelSpec {
             k = dense.size;
         }
         match &head.output {
-            Output::Vector { .. } => Ok(()),
+            Output::Vector { similarity, .. } => {
+                let Some(Similarity { scale, bias, scores }) = *similarity else { return Ok(()) };
+                positive(at, "the scale of similarities", scale)?;
+                match scores {
+                    _ if !bias.is_finite() => {
+                        fail(at, format!("the bias of similarities is {bias}"))
+                    }
+                    Scores::Raw => fail(at, "similarities have no scores"),
+                    Scores::Softmax | Scores::Sigmoid => Ok(()),
+                }
+            }
             Output::Logits { .. } => self.validate_logits(at, i, head, k),
             Output::Labels { .. } | Output::Span => self.validate_task(at, i, head),
         }
@@ -94,6 +107,39 @@ impl ModelSpec {
             }
         }
         soft_cap.map_or(Ok(()), |cap| positive(at, "soft_cap", cap))
+    }
+}
+
+impl Pooling {
+    fn validate(&self, at: Place<'_>, stack: &Stack) -> Result<(), SpecError> {
+        let patches = match &stack.input {
+            Input::Patches(patches) => Some(patches),
+            _ => None,
+        };
+        match (self, patches) {
+            (Self::Leading { .. } | Self::ClsAndPatches | Self::Attention(_), None) => {
+                fail(at, "its pooling is one of images, and its stack reads none")
+            }
+            (Self::Leading { rows }, Some(patches)) => {
+                size(at, "leading rows", *rows, patches.n_leading)
+            }
+            (Self::ClsAndPatches, Some(patches)) => {
+                size(at, "rows before the patches", patches.n_leading, MAX_SIZE)
+            }
+            (Self::Attention(pool), Some(patches)) => {
+                // What heads make is kept where the rows of an image were.
+                size(at, "heads of the pooling", pool.n_heads, patches.n_rows())?;
+                if !stack.hidden_size.is_multiple_of(pool.n_heads) {
+                    let problem = format!("{} heads of {}", pool.n_heads, stack.hidden_size);
+                    return fail(at, problem);
+                }
+                size(at, "intermediate_size", pool.intermediate_size, MAX_SIZE)?;
+                matrix(at, "a projection", pool.intermediate_size, stack.hidden_size)?;
+                matrix(at, "a projection", stack.hidden_size, stack.hidden_size)?;
+                norm(at, Some(&pool.norm))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

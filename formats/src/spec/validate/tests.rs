@@ -120,6 +120,50 @@ fn heads_of_tasks() {
 }
 
 #[test]
+fn poolings_and_similarities_of_images() {
+    let head = |pool, output| Head { stack: None, pool: Some(pool), chain: Vec::new(), output };
+    let vector = |similarity| Output::Vector { normalize: true, similarity };
+    let query = |n_heads| {
+        let norm = Norm { kind: NormKind::Layer, eps: 1e-6, bias: true };
+        let activation = Activation::Gelu;
+        Pooling::Attention(AttentionPool { n_heads, norm, intermediate_size: 20, activation })
+    };
+    // The sample's width is 9, an image of 28 has 5 rows.
+    let with = |pool: Pooling, similarity: Option<Similarity>| {
+        move |s: &mut ModelSpec| {
+            s.stacks[0].input = patches(28);
+            s.heads = vec![head(pool, vector(similarity))];
+        }
+    };
+    check("its pooling is one of images, and its stack reads none", |s| {
+        s.heads = vec![head(Pooling::ClsAndPatches, vector(None))];
+    });
+    check("leading rows is 2, possible are 1 to 1", with(Pooling::Leading { rows: 2 }, None));
+    check("heads of the pooling is 6, possible are 1 to 5", with(query(6), None));
+    check("2 heads of 9", with(query(2), None));
+    let similarity = Similarity { scale: 0.0, bias: 0.0, scores: Scores::Softmax };
+    check("the scale of similarities is 0, a number above zero is needed", {
+        with(Pooling::Cls, Some(similarity))
+    });
+    let similarity = Similarity { scale: 1.0, bias: f32::NAN, scores: Scores::Softmax };
+    check("the bias of similarities is NaN", with(Pooling::Cls, Some(similarity)));
+    let similarity = Similarity { scale: 1.0, bias: 0.0, scores: Scores::Raw };
+    check("similarities have no scores", with(Pooling::Cls, Some(similarity)));
+
+    let mut spec = sample::meta().spec;
+    with(query(3), None)(&mut spec);
+    spec.validate().unwrap();
+    let dims = |name: &str| spec.tensors().into_iter().find(|t| t.name == name).unwrap().dims;
+    assert_eq!(dims("heads.0.pool_scores.weight"), [3, 9]);
+    assert_eq!(dims("heads.0.pool_down_proj.weight"), [9, 20]);
+    with(Pooling::ClsAndPatches, None)(&mut spec);
+    spec.heads[0].chain = vec![Dense::plain(4)];
+    spec.validate().unwrap();
+    let dims = |name: &str| spec.tensors().into_iter().find(|t| t.name == name).unwrap().dims;
+    assert_eq!(dims("heads.0.dense.0.weight"), [4, 18]);
+}
+
+#[test]
 fn stacks_and_inputs() {
     check("\"../x\" is not 1 to 32 of a-z, 0-9, _", |s| s.stacks[0].name = "../x".to_owned());
     check("decoder: the number of layers is 0, possible are 1 to 4096", |s| {

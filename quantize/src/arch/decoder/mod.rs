@@ -305,6 +305,7 @@ impl Decoder {
             transforms: Transforms::default(),
             ignored: &[],
             max_tokens: None,
+            images: Default::default(),
         }
     }
 }

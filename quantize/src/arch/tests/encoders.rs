@@ -158,6 +158,7 @@ fn decoders_become_embedders_by_their_folder() {
             dense: Vec::new(),
         }),
         max_tokens: None,
+        preprocessor: None,
     };
     let mapping =
         map_folder(&modules(&["Transformer", "Pooling", "Normalize"]), &Shapes::new(&[])).unwrap();

@@ -17,6 +17,8 @@ pub enum SentencePieceClass {
     Llama,
     /// T5: EOS behind a text, tokens for gaps numbered down to the end of the vocabulary.
     T5,
+    /// SigLIP: EOS behind a text, which has no punctuation.
+    Siglip,
     /// ALBERT: `[CLS]` and `[SEP]` around a text.
     Albert,
     /// XLM-RoBERTa: four tokens before the pieces in fairseq's order, `<mask>` behind them.
@@ -49,6 +51,7 @@ impl SentencePieceClass {
         Some(match name.strip_suffix("Fast").unwrap_or(name) {
             "LlamaTokenizer" | "CodeLlamaTokenizer" | "GemmaTokenizer" => Self::Llama,
             "T5Tokenizer" => Self::T5,
+            "SiglipTokenizer" => Self::Siglip,
             "AlbertTokenizer" => Self::Albert,
             "XLMRobertaTokenizer" => Self::XlmRoberta,
             "CamembertTokenizer" => Self::Camembert,
@@ -67,6 +70,7 @@ impl SentencePieceClass {
             "llama" | "mistral" | "mixtral" => Self::Llama,
             name if name.starts_with("gemma") => Self::Llama,
             "t5" | "mt5" | "umt5" => Self::T5,
+            "siglip" => Self::Siglip,
             "albert" => Self::Albert,
             "xlm-roberta" | "xlm-roberta-xl" => Self::XlmRoberta,
             "camembert" => Self::Camembert,
@@ -149,6 +153,11 @@ impl SentencePieceClass {
         if self == Self::Albert { &[("``", "\""), ("''", "\"")] } else { &[] }
     }
 
+    /// The same by regular expressions.
+    pub(super) fn patterns(self) -> &'static [(&'static str, &'static str)] {
+        if self == Self::Siglip { &[(r"[!-/:-@\[-`{-~]", ""), (r"\s+", " ")] } else { &[] }
+    }
+
     /// What stands around a text.
     pub(super) fn template(
         self,
@@ -191,9 +200,10 @@ impl SentencePieceClass {
                 (around(&[first]), around(&[first, second]))
             }
             Self::Marian => (vec![first, eos()?], vec![first, second, eos()?]),
-            Self::Plain | Self::Llama | Self::T5 => {
+            Self::Plain | Self::Llama | Self::T5 | Self::Siglip => {
                 let before = options.add_bos.unwrap_or(self == Self::Llama);
-                let behind = options.add_eos.unwrap_or(self == Self::T5);
+                let ends = matches!(self, Self::T5 | Self::Siglip);
+                let behind = options.add_eos.unwrap_or(ends);
                 if !before && !behind {
                     return Ok(None);
                 }

@@ -176,6 +176,10 @@ fn normalizers(
     if options.lowercase {
         builder.normalizers.push(Normalizer::Lowercase);
     }
+    for (from, to) in options.class.patterns() {
+        let automaton = builder.regex(from)?;
+        builder.normalizers.push(Normalizer::Replace { automaton, content: (*to).to_owned() });
+    }
     let normalizer = model.normalizer;
     let charsmap = (!normalizer.charsmap.is_empty()).then(|| {
         builder.charsmaps.push(normalizer.charsmap.to_owned());

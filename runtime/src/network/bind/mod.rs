@@ -7,11 +7,11 @@ use std::collections::HashMap;
 
 use kinglet_formats::kinglet::KingletFile;
 use kinglet_formats::spec::{
-    AbsolutePositions, Head, Input, ModelSpec, Output, PatchInput, Rope, SpectrogramInput, Stack,
-    TensorSpec, TokenInput,
+    AbsolutePositions, Head, Input, ModelSpec, Output, PatchInput, Pooling, Rope, SpectrogramInput,
+    Stack, TensorSpec, TokenInput,
 };
 
-use super::head::BoundDense;
+use super::head::{BoundDense, BoundPool, BoundQuery};
 use super::*;
 
 pub(super) struct Binder<'a> {
@@ -178,6 +178,8 @@ impl<'a> Binder<'a> {
         Ok(BoundPatches {
             n_rows: patches.n_rows(),
             n_leading: patches.n_leading,
+            image_size: patches.image_size,
+            patch_size: patches.patch_size,
             patch_len: patches.patch_len(),
             projection: self.linears(&prefix, &["patch_proj"])?,
             leading,
@@ -209,7 +211,8 @@ impl<'a> Binder<'a> {
             return unsupported("a head without a stack");
         };
         let prefix = format!("heads.{h}.");
-        let mut width = stack.hidden_size;
+        let pool = self.pool(&prefix, head, stack)?;
+        let mut width = head.inputs(stack.hidden_size);
         let mut chain = Vec::with_capacity(head.chain.len());
         for (j, dense) in head.chain.iter().enumerate() {
             width = dense.size;
@@ -244,10 +247,41 @@ impl<'a> Binder<'a> {
                 }
             }
             (Output::Logits { .. }, _) => return unsupported("logits of what is no text"),
-            (Output::Vector { normalize }, _) => BoundOutput::Vector { normalize: *normalize },
+            (Output::Vector { normalize, similarity }, _) => {
+                BoundOutput::Vector { normalize: *normalize, similarity: *similarity }
+            }
             (Output::Labels { scores }, _) => BoundOutput::Labels { scores: *scores },
             (Output::Span, _) => BoundOutput::Span,
         };
-        Ok(BoundHead { stack: index, pool: head.pool, chain, output, width })
+        Ok(BoundHead { stack: index, pool, chain, output, width })
+    }
+
+    fn pool(&self, prefix: &str, head: &Head, stack: &Stack) -> Result<Option<BoundPool>, Error> {
+        let Some(kind) = head.pool else { return Ok(None) };
+        let n_leading = match &stack.input {
+            Input::Patches(patches) => patches.n_leading,
+            _ => 0,
+        };
+        let hidden = stack.hidden_size;
+        let Pooling::Attention(pool) = kind else {
+            let width = kind.width(hidden);
+            return Ok(Some(BoundPool { kind, width, n_leading, query: None }));
+        };
+        let linears = |name: &str| self.linears(prefix, &[name]);
+        let Some(norm) = self.norm(prefix, "pool_norm", Some(pool.norm))? else {
+            return unsupported("a pooling without a norm");
+        };
+        let query = BoundQuery {
+            n_heads: pool.n_heads,
+            scores: self.vector(&format!("{prefix}pool_scores.weight"))?,
+            v_proj: linears("pool_v_proj")?,
+            o_proj: linears("pool_o_proj")?,
+            norm,
+            up_proj: linears("pool_up_proj")?,
+            activation: pool.activation,
+            down_proj: linears("pool_down_proj")?,
+        };
+        let width = pool.n_heads * hidden;
+        Ok(Some(BoundPool { kind, width, n_leading, query: Some(query) }))
     }
 }
