@@ -130,7 +130,12 @@ fn expressions_and_grammars_are_kept_to() {
         let (text, ended) = answer(&model, Form::Lark(lark), seed);
         assert!(ended && ["a bird", "a ship"].contains(&text.as_str()), "{text}");
         let (text, ended) = answer(&model, Form::JsonObject, seed);
-        assert!(!ended || serde_json::from_str::<Value>(&text).unwrap().is_object(), "{text}");
+        // JSON's numbers may be larger than what reads them holds.
+        let sound = match serde_json::from_str::<Value>(&text) {
+            Ok(value) => value.is_object(),
+            Err(error) => !ended || error.to_string().contains("number out of range"),
+        };
+        assert!(sound, "{text}");
         assert!(text.trim_start().starts_with('{'), "{text}");
     }
 }
