@@ -14,9 +14,9 @@ use kinglet_formats::layout::{Layout, plane_lengths};
 use kinglet_formats::spec::{Input, TensorSpec, TensorUse};
 use kinglet_formats::tokenizer;
 
-use crate::arch::Mapping;
 use crate::derived::derived;
 use crate::encode::{Job, packed_type};
+use crate::mapping::Mapping;
 use crate::resolve::resolve;
 use crate::source::Defaults;
 use crate::take::Take;

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use kinglet_formats::checkpoint::{Checkpoint, CheckpointError, DType, TensorInfo};
 
 use crate::QuantizeError;
-use crate::arch::{Mapping, Names, PositionProducts};
 use crate::made;
-use crate::overlay::{Make, Overlay};
-use crate::resolve::required;
+use crate::mapping::{Mapping, Names, PositionProducts};
+use crate::overlay::{Make, Overlay, read_all, required};
 
 /// The table, normed.
 struct Table {
@@ -137,16 +136,6 @@ impl Make for Projection {
         }
         Ok(())
     }
-}
-
-/// All values of a tensor.
-pub(crate) fn read_all(
-    checkpoint: &dyn Checkpoint,
-    index: usize,
-) -> Result<Vec<f32>, CheckpointError> {
-    let mut x = vec![0.0; checkpoint.tensors()[index].dims.iter().product()];
-    checkpoint.read_rows(index, 0, &mut x)?;
-    Ok(x)
 }
 
 /// In eight sums, so that they are computed side by side.

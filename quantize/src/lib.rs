@@ -24,6 +24,7 @@ mod fields;
 mod glob;
 mod infill;
 mod made;
+mod mapping;
 mod options;
 mod overlay;
 mod progress;

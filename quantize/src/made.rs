@@ -4,9 +4,7 @@
 use kinglet_formats::checkpoint::{Checkpoint, CheckpointError, DType, TensorInfo};
 
 use crate::QuantizeError;
-use crate::derived::read_all;
-use crate::overlay::{Make, Overlay};
-use crate::resolve::required;
+use crate::overlay::{Make, Overlay, read_all, required};
 
 /// A tensor and what it is made of.
 #[derive(Clone, Debug, PartialEq)]

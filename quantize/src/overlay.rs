@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use kinglet_formats::checkpoint::{Checkpoint, CheckpointError, TensorInfo};
 
+use crate::QuantizeError;
+
 /// How a tensor is made.
 pub(crate) trait Make: Send + Sync {
     /// Makes whole rows that the tensor has, out of tensors of `inner`.
@@ -92,4 +94,26 @@ impl Checkpoint for Overlay<'_> {
     fn find(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
     }
+}
+
+/// The number of the tensor called `name`, of which what is called `canonical` is made.
+pub(crate) fn required(
+    checkpoint: &dyn Checkpoint,
+    canonical: &str,
+    name: String,
+) -> Result<usize, QuantizeError> {
+    checkpoint.find(&name).ok_or_else(|| QuantizeError::MissingTensor {
+        canonical: canonical.to_owned(),
+        looked_for: name,
+    })
+}
+
+/// All values of a tensor.
+pub(crate) fn read_all(
+    checkpoint: &dyn Checkpoint,
+    index: usize,
+) -> Result<Vec<f32>, CheckpointError> {
+    let mut x = vec![0.0; checkpoint.tensors()[index].dims.iter().product()];
+    checkpoint.read_rows(index, 0, &mut x)?;
+    Ok(x)
 }

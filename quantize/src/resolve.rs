@@ -3,7 +3,8 @@
 use kinglet_formats::checkpoint::{Checkpoint, DType, TensorInfo};
 use kinglet_formats::spec::{MixerKind, Position, TensorSpec, TensorUse};
 
-use crate::arch::{Mapping, Names};
+use crate::mapping::{Mapping, Names};
+use crate::overlay::required;
 use crate::take::{Origin, Piece, RowOrder, Rows, Take, at, fits};
 use crate::{QuantizeError, glob};
 
@@ -182,18 +183,6 @@ fn find(
         checkpoint.find(&format!("{stem}{then}"))
     });
     former.map_or_else(|| required(checkpoint, &tensor.name, name), Ok)
-}
-
-/// The number of the tensor called `name`, of which what is called `canonical` is made.
-pub(crate) fn required(
-    checkpoint: &dyn Checkpoint,
-    canonical: &str,
-    name: String,
-) -> Result<usize, QuantizeError> {
-    checkpoint.find(&name).ok_or_else(|| QuantizeError::MissingTensor {
-        canonical: canonical.to_owned(),
-        looked_for: name,
-    })
 }
 
 fn check(

@@ -9,10 +9,9 @@ use serde_json::Value;
 
 use super::{FolderConfig, task};
 use crate::QuantizeError;
-use crate::derived::read_all;
 use crate::fields::Fields;
 use crate::made::{Made, MadeOf, Positions};
-use crate::resolve::required;
+use crate::overlay::{read_all, required};
 
 /// What a family's processor assumes where `preprocessor_config.json` is silent.
 pub(super) struct Recipe {

@@ -15,8 +15,9 @@ use super::{
     text_to_text, tokens,
 };
 use crate::QuantizeError;
-use crate::arch::{self, FolderConfig, Mapping, SentenceConfig};
+use crate::arch::{self, FolderConfig, SentenceConfig};
 use crate::fields::Fields;
+use crate::mapping::Mapping;
 use crate::speech;
 
 const GENERATION_CONFIG: &str = "generation_config.json";

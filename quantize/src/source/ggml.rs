@@ -12,8 +12,9 @@ use serde_json::{Map, Value, json};
 use super::files::Files;
 use super::{Defaults, Prompts, file_name};
 use crate::QuantizeError;
-use crate::arch::{self, FolderConfig, Mapping};
+use crate::arch::{self, FolderConfig};
 use crate::fields::Fields;
+use crate::mapping::Mapping;
 use crate::speech;
 use crate::tokenizer::{WhisperVocabulary, compile_whisper};
 

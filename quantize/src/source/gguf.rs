@@ -10,8 +10,9 @@ use serde_json::{Map, Number, Value as Json};
 use super::files::Files;
 use super::{Defaults, Prompts, adapter, file_name, text_to_text, tokens};
 use crate::QuantizeError;
-use crate::arch::{self, Mapping};
+use crate::arch;
 use crate::fields::Fields;
+use crate::mapping::Mapping;
 use crate::tokenizer::{GgufVocab, compile_gguf};
 
 /// Longer arrays are vocabularies, not configuration.

@@ -14,8 +14,9 @@ use serde_json::{Map, Value};
 use super::files::Files;
 use super::{Defaults, Prompts, file_name};
 use crate::QuantizeError;
-use crate::arch::{self, FolderConfig, Mapping};
+use crate::arch::{self, FolderConfig};
 use crate::fields::Fields;
+use crate::mapping::Mapping;
 use crate::tokenizer::{SentencePieceOptions, compile_sentencepiece};
 
 /// How messages call the configuration in the binary.

@@ -28,7 +28,7 @@ use kinglet_formats::kinglet::{General, Generation, Prompt, Speech, TextToText, 
 use kinglet_formats::map::Bytes;
 use kinglet_formats::spec::ModelSpec;
 
-use crate::arch::Mapping;
+use crate::mapping::Mapping;
 use crate::{QuantizeError, WeightType};
 use files::Files;
 use folder::Folder;

@@ -14,8 +14,7 @@ use kinglet_formats::checkpoint::{Checkpoint, CheckpointError, DType};
 use super::SUPPORTED;
 use crate::QuantizeError;
 use crate::fields::Fields;
-use crate::overlay::Make;
-use crate::resolve::required;
+use crate::overlay::{Make, required};
 
 /// Where AWQ keeps eight neighbouring outputs in a word.
 const AWQ_PLACES: [u32; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
