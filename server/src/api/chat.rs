@@ -7,13 +7,13 @@ use axum::response::Response;
 use kinglet::{ToolCall, Usage};
 use serde_json::{Value, json};
 
-use super::generation::{self, Events, Settings, chat_logprobs, finish_word, new_id};
+use super::generation::{self, Events, Settings, Shape, chat_logprobs, finish_word, next_of};
 use super::messages::{self, Choice};
 use super::tools::{self, Piece, Reader};
 use crate::State;
 use crate::engine::{Answering, Told};
 use crate::error::ApiError;
-use crate::models::{Opened, seconds};
+use crate::models::Opened;
 use crate::reading::{fields, json};
 
 /// Most logprobs in the place of a token.
@@ -73,12 +73,7 @@ pub(super) async fn answer(
         request.fresh = settings.fresh;
         answers.push(engine.submit(request).await?);
     }
-    let shape = Shape {
-        id: new_id("chatcmpl"),
-        created: seconds(),
-        model: entry.served.name.clone(),
-        logprobs,
-    };
+    let shape = Shape::new("chatcmpl", &entry.served.name, logprobs);
     if !settings.stream {
         return whole(answers, &reader, &shape, &opened).await;
     }
@@ -91,27 +86,6 @@ pub(super) async fn answer(
         }
     });
     Ok(response)
-}
-
-/// What all parts of an answer say.
-struct Shape {
-    id: String,
-    created: u64,
-    model: String,
-    logprobs: bool,
-}
-
-impl Shape {
-    fn object(&self, kind: &str, choices: Vec<Value>) -> Value {
-        json!({
-            "id": self.id,
-            "object": kind,
-            "created": self.created,
-            "model": self.model,
-            "system_fingerprint": concat!("kinglet-", env!("CARGO_PKG_VERSION")),
-            "choices": choices,
-        })
-    }
 }
 
 fn call_value(call: &ToolCall) -> Value {
@@ -206,13 +180,13 @@ async fn stream(
         .collect();
     for part in &parts {
         let delta = json!({"role": "assistant", "content": ""});
-        if !events.send(&shape.chunk(part.index, delta, None, None, with_usage)).await {
+        if !events.send(&chunk(shape, part.index, delta, None, None, with_usage)).await {
             return Ok(false);
         }
     }
     while !parts.is_empty() {
         let (at, told) = tokio::select! {
-            next = next_of(&mut parts) => next,
+            next = next_of(&mut parts, |part| &mut part.answering) => next,
             () = events.closed() => return Ok(false),
         };
         let part = &mut parts[at];
@@ -247,14 +221,14 @@ async fn stream(
                     json!({"tool_calls": [call]})
                 }
             };
-            let chunk = shape.chunk(part.index, delta, logprobs.take(), None, with_usage);
+            let chunk = chunk(shape, part.index, delta, logprobs.take(), None, with_usage);
             if !events.send(&chunk).await {
                 return Ok(false);
             }
         }
         if let Some(reason) = end {
             let word = if part.calls > 0 { "tool_calls" } else { finish_word(reason) };
-            let chunk = shape.chunk(part.index, json!({}), None, Some(word), with_usage);
+            let chunk = chunk(shape, part.index, json!({}), None, Some(word), with_usage);
             if !events.send(&chunk).await {
                 return Ok(false);
             }
@@ -269,25 +243,23 @@ async fn stream(
     Ok(true)
 }
 
-impl Shape {
-    fn chunk(
-        &self,
-        index: usize,
-        delta: Value,
-        logprobs: Option<Value>,
-        finish: Option<&str>,
-        with_usage: bool,
-    ) -> Value {
-        let logprobs = logprobs.map(|found| json!({"content": [found], "refusal": null}));
-        let choice = json!({
-            "index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish,
-        });
-        let mut chunk = self.object("chat.completion.chunk", vec![choice]);
-        if with_usage {
-            chunk["usage"] = Value::Null;
-        }
-        chunk
+fn chunk(
+    shape: &Shape,
+    index: usize,
+    delta: Value,
+    logprobs: Option<Value>,
+    finish: Option<&str>,
+    with_usage: bool,
+) -> Value {
+    let logprobs = logprobs.map(|found| json!({"content": [found], "refusal": null}));
+    let choice = json!({
+        "index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish,
+    });
+    let mut chunk = shape.object("chat.completion.chunk", vec![choice]);
+    if with_usage {
+        chunk["usage"] = Value::Null;
     }
+    chunk
 }
 
 /// One answer of several.
@@ -297,17 +269,4 @@ struct Part {
     reader: Reader,
     /// Calls of tools so far.
     calls: usize,
-}
-
-/// What comes first from any of them.
-async fn next_of(parts: &mut [Part]) -> (usize, Option<Told>) {
-    std::future::poll_fn(|context| {
-        for (at, part) in parts.iter_mut().enumerate() {
-            if let std::task::Poll::Ready(told) = part.answering.poll_next(context) {
-                return std::task::Poll::Ready((at, told));
-            }
-        }
-        std::task::Poll::Pending
-    })
-    .await
 }

@@ -8,12 +8,12 @@ use kinglet::tokenizer::EncodeOptions;
 use kinglet::{Model, TokenLogprobs, Usage};
 use serde_json::{Value, json};
 
-use super::generation::{self, Events, Settings, finish_word, finite, new_id, token_text};
+use super::generation::{self, Events, Settings, Shape, finish_word, finite, next_of, token_text};
 use crate::State;
 use crate::engine::{Answering, Told};
 use crate::error::ApiError;
 use crate::fields::{Fields, shown};
-use crate::models::{Opened, seconds};
+use crate::models::Opened;
 use crate::reading::{fields, json};
 
 /// Most prompts of a request.
@@ -22,6 +22,8 @@ const MOST_PROMPTS: usize = 256;
 const MOST_LOGPROBS: usize = 20;
 /// OpenAI's limit where a request has none.
 const DEFAULT_TOKENS: usize = 16;
+/// OpenAI's word for what comes back.
+const OBJECT: &str = "text_completion";
 
 /// A prompt in one of its forms.
 enum Prompt {
@@ -138,35 +140,15 @@ impl Logprobs {
     }
 }
 
-struct Shape {
-    id: String,
-    created: u64,
-    model: String,
-    logprobs: bool,
-}
-
-impl Shape {
-    fn object(&self, choices: Vec<Value>) -> Value {
-        json!({
-            "id": self.id,
-            "object": "text_completion",
-            "created": self.created,
-            "model": self.model,
-            "system_fingerprint": concat!("kinglet-", env!("CARGO_PKG_VERSION")),
-            "choices": choices,
-        })
-    }
-
-    fn choice(
-        &self,
-        index: usize,
-        text: &str,
-        logprobs: &mut Logprobs,
-        end: Option<&str>,
-    ) -> Value {
-        let logprobs = if self.logprobs { logprobs.take() } else { Value::Null };
-        json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": end})
-    }
+fn choice(
+    shape: &Shape,
+    index: usize,
+    text: &str,
+    logprobs: &mut Logprobs,
+    end: Option<&str>,
+) -> Value {
+    let logprobs = if shape.logprobs { logprobs.take() } else { Value::Null };
+    json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": end})
 }
 
 async fn generate(
@@ -209,12 +191,7 @@ async fn generate(
             parts.push(Part { index: parts.len(), answering, text: echoed.clone(), logprobs });
         }
     }
-    let shape = Shape {
-        id: new_id("cmpl"),
-        created: seconds(),
-        model: entry.served.name.clone(),
-        logprobs: logprobs.is_some(),
-    };
+    let shape = Shape::new("cmpl", &entry.served.name, logprobs.is_some());
     if !settings.stream {
         return whole(parts, &shape, &opened, settings.n).await;
     }
@@ -278,9 +255,9 @@ async fn whole(
             }
         };
         let end = Some(finish_word(reason));
-        choices.push(shape.choice(part.index, &part.text, &mut part.logprobs, end));
+        choices.push(choice(shape, part.index, &part.text, &mut part.logprobs, end));
     }
-    let mut answer = shape.object(choices);
+    let mut answer = shape.object(OBJECT, choices);
     answer["usage"] = usage(&usages, n);
     Ok(json(&answer))
 }
@@ -296,22 +273,14 @@ async fn stream(
     let mut usages = vec![Usage::default(); parts.len()];
     for part in parts.iter_mut().filter(|part| !part.text.is_empty()) {
         let echoed = std::mem::take(&mut part.text);
-        let choice = shape.choice(part.index, &echoed, &mut part.logprobs, None);
-        if !events.send(&shape.object(vec![choice])).await {
+        let chosen = choice(shape, part.index, &echoed, &mut part.logprobs, None);
+        if !events.send(&shape.object(OBJECT, vec![chosen])).await {
             return Ok(false);
         }
     }
     while !parts.is_empty() {
-        let next = std::future::poll_fn(|context| {
-            for (at, part) in parts.iter_mut().enumerate() {
-                if let std::task::Poll::Ready(told) = part.answering.poll_next(context) {
-                    return std::task::Poll::Ready((at, told));
-                }
-            }
-            std::task::Poll::Pending
-        });
         let (at, told) = tokio::select! {
-            next = next => next,
+            next = next_of(&mut parts, |part| &mut part.answering) => next,
             () = events.closed() => return Ok(false),
         };
         let part = &mut parts[at];
@@ -330,8 +299,8 @@ async fn stream(
             None => return Err(ApiError::internal("the model's thread has ended")),
         };
         if !text.is_empty() || end.is_some() || shape.logprobs {
-            let choice = shape.choice(part.index, &text, &mut part.logprobs, end);
-            let mut chunk = shape.object(vec![choice]);
+            let chosen = choice(shape, part.index, &text, &mut part.logprobs, end);
+            let mut chunk = shape.object(OBJECT, vec![chosen]);
             if settings.with_usage {
                 chunk["usage"] = Value::Null;
             }
@@ -344,7 +313,7 @@ async fn stream(
         }
     }
     if settings.with_usage {
-        let mut last = shape.object(Vec::new());
+        let mut last = shape.object(OBJECT, Vec::new());
         last["usage"] = usage(&usages, settings.n);
         return Ok(events.send(&last).await);
     }

@@ -11,8 +11,10 @@ use kinglet::{FinishReason, Form, GenerateOptions, Model, TokenLogprobs, Usage};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::engine::{Answering, Told};
 use crate::error::ApiError;
 use crate::fields::Fields;
+use crate::models::seconds;
 
 /// Most texts that end an answer.
 const MOST_STOPS: usize = 16;
@@ -185,6 +187,51 @@ fn random_seed() -> u64 {
 /// An id that no other answer has.
 pub(super) fn new_id(kind: &str) -> String {
     format!("{kind}-{:016x}", random_seed())
+}
+
+/// What all parts of an answer say.
+#[derive(Debug)]
+pub(super) struct Shape {
+    id: String,
+    created: u64,
+    model: String,
+    /// Whether the tokens' probabilities were asked for.
+    pub(super) logprobs: bool,
+}
+
+impl Shape {
+    /// Of a new answer.
+    pub(super) fn new(kind: &str, model: &str, logprobs: bool) -> Self {
+        Self { id: new_id(kind), created: seconds(), model: model.to_owned(), logprobs }
+    }
+
+    /// The answer, or a part of it.
+    pub(super) fn object(&self, kind: &str, choices: Vec<Value>) -> Value {
+        json!({
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": concat!("kinglet-", env!("CARGO_PKG_VERSION")),
+            "choices": choices,
+        })
+    }
+}
+
+/// What comes first from any of several answers, and from which.
+pub(super) async fn next_of<T>(
+    parts: &mut [T],
+    answering: impl Fn(&mut T) -> &mut Answering,
+) -> (usize, Option<Told>) {
+    std::future::poll_fn(|context| {
+        for (at, part) in parts.iter_mut().enumerate() {
+            if let Poll::Ready(told) = answering(part).poll_next(context) {
+                return Poll::Ready((at, told));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// OpenAI's word for the end of an answer.

@@ -36,11 +36,7 @@ impl Session {
     /// # Errors
     /// If memory runs out.
     pub(in crate::task) fn share(&mut self, other: &Computed, n: usize) -> Result<(), Error> {
-        self.kv = other.kv.fork(self.model.runner().kernels, n)?;
-        self.tokens.clear();
-        self.tokens.extend_from_slice(&other.tokens[..n]);
-        self.computed = n;
-        Ok(())
+        self.begin_with(&other.kv, &other.tokens[..n])
     }
 
     /// The same with another session's.
@@ -48,10 +44,14 @@ impl Session {
     /// # Errors
     /// If memory runs out.
     pub(in crate::task) fn share_of(&mut self, other: &Self, n: usize) -> Result<(), Error> {
-        self.kv = other.kv.fork(self.model.runner().kernels, n)?;
+        self.begin_with(&other.kv, &other.tokens[..n])
+    }
+
+    fn begin_with(&mut self, kv: &KvSequence, tokens: &[u32]) -> Result<(), Error> {
+        self.kv = kv.fork(self.model.runner().kernels, tokens.len())?;
         self.tokens.clear();
-        self.tokens.extend_from_slice(&other.tokens[..n]);
-        self.computed = n;
+        self.tokens.extend_from_slice(tokens);
+        self.computed = tokens.len();
         Ok(())
     }
 
