@@ -331,7 +331,7 @@ mod tests {
     fn maps_of_a_program_keep_their_order() {
         let schema = r#"{"type": "function", "function": {"name": "f", "description": "d", "a": [{"z": 1, "b": 2}]}}"#;
         let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
-        let value = Value::from(minijinja::value::Serde(&schema));
+        let value = Value::from(Serde(&schema));
         let environment = ChatTemplate::new("", "", "").unwrap().environment;
         let text =
             environment.render_str("{{ tool | tojson }}", context! { tool => value }).unwrap();
