@@ -332,6 +332,8 @@ fn what_is_wrong_with_a_request_is_named() {
         ("tool_choice", json!("perhaps"), "tool_choice is \"perhaps\""),
         ("tools", tools(), "does not know tools"),
         ("json_schema", json!({"type": "bird"}), "form of the answer"),
+        ("parallel_tool_calls", json!(false), "as many calls as the model makes"),
+        ("verbosity", json!("low"), "verbosity is \"low\""),
         ("messages", json!([]), "from 1 to"),
         ("messages", json!("hi"), "messages is \"hi\""),
         ("model", json!(3), "model is 3"),

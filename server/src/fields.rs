@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 
-/// Deepest nesting of a body; the parser's own limit is 128.
+/// Most characters of a value that an error shows.
 const MOST_SHOWN: usize = 60;
 
 /// A JSON object whose fields are being taken.

@@ -46,9 +46,9 @@ pub struct ServerOptions {
     pub scheduler: SchedulerOptions,
     /// Models that nobody asked for in this time are closed.
     pub keep_alive: Option<Duration>,
-    /// Largest body of a request, in bytes, and largest one with sound.
+    /// Largest body of a request, in bytes.
     pub body: usize,
-    /// The same for bodies with files.
+    /// The same of one with files.
     pub upload: usize,
     /// Time for a request's head, or until the next one, and for its body.
     pub patience: Duration,

@@ -1,6 +1,5 @@
 //! The models that are served: opened when they are first asked for, closed when nobody has for a while.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -40,7 +39,8 @@ pub(crate) struct Entry {
     opening: AsyncMutex<()>,
     /// When it was asked for last.
     used: Mutex<Instant>,
-    created: AtomicU64,
+    /// Seconds since 1970 when it was first served.
+    pub(crate) created: u64,
 }
 
 /// A model that is open.
@@ -68,7 +68,7 @@ impl Models {
             open: Mutex::default(),
             opening: AsyncMutex::default(),
             used: Mutex::new(Instant::now()),
-            created: AtomicU64::new(seconds()),
+            created: seconds(),
         };
         Self { entries: served.into_iter().map(entry).collect(), options }
     }
@@ -130,11 +130,6 @@ impl Entry {
     /// How busy it is.
     pub(crate) fn load(&self) -> Load {
         self.opened().and_then(|open| open.engine.as_ref().map(Engine::load)).unwrap_or_default()
-    }
-
-    /// Seconds since 1970 when it was first served.
-    pub(crate) fn created(&self) -> u64 {
-        self.created.load(Ordering::Relaxed)
     }
 }
 

@@ -19,6 +19,8 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+#[cfg(test)]
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// What a tiny checkpoint computes, and what is compared.
@@ -331,19 +333,21 @@ pub(crate) fn ids(value: &Value) -> Vec<u32> {
     array(value).iter().map(|id| id.as_u64().expect("an id") as u32).collect()
 }
 
+/// The hash of a checkpoint's weights.
+#[cfg(test)]
+pub(crate) fn sha256(family: &str) -> String {
+    let bytes = fs::read(checkpoint(family).path().join("model.safetensors")).expect("weights");
+    Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use sha2::{Digest, Sha256};
-
     use super::*;
 
     #[test]
     fn weights_are_the_reference_bytes() {
         for family in families() {
-            let bytes = fs::read(checkpoint(family).path().join("model.safetensors")).unwrap();
-            let digest: String =
-                Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(digest, golden(family).safetensors_sha256, "{family}");
+            assert_eq!(sha256(family), golden(family).safetensors_sha256, "{family}");
         }
     }
 

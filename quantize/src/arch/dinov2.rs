@@ -2,16 +2,12 @@
 
 use kinglet_formats::checkpoint::Checkpoint;
 use kinglet_formats::kinglet::ResizeFilter;
-use kinglet_formats::spec::{
-    Activation, Attention, Gain, Head, Input, Mlp, ModelSpec, Norm, NormKind, Pooling, Stack,
-};
+use kinglet_formats::spec::{Activation, Gain, Head, Input, Mlp, ModelSpec, Pooling, Stack};
 
-use super::decoder::even_split;
-use super::image::{IMAGENET, Recipe, Rows, classifier, is_for, layers};
+use super::image::{Body, IMAGENET, Recipe, Rows, classifier, is_for, layers};
 use super::vit::layers_prefix;
 use super::{
     Family, FolderConfig, ImageUse, Mapping, Names, Table, Transforms, activation, find_prefix,
-    layer_count,
 };
 use crate::QuantizeError;
 use crate::fields::Fields;
@@ -88,20 +84,7 @@ fn from_config(
     checkpoint: &dyn Checkpoint,
 ) -> Result<Mapping, QuantizeError> {
     let config = &folder.config;
-    let hidden_size = config.size_or("hidden_size", 768)?;
-    let n_heads = config.size_or("num_attention_heads", 12)?;
-    let head_dim = even_split(config, "num_attention_heads", hidden_size, n_heads)?;
-    let n_layers = layer_count(config, "num_hidden_layers", checkpoint, Some(12))?;
-    let eps = config.positive_float_or("layer_norm_eps", 1e-6)?;
-    let norm = Norm { kind: NormKind::Layer, eps, bias: true };
-    let qkv_bias = config.flag_or("qkv_bias", true)?;
-    let attention = Attention {
-        q_bias: qkv_bias,
-        k_bias: qkv_bias,
-        v_bias: qkv_bias,
-        output_bias: true,
-        ..Attention::plain(n_heads, head_dim)
-    };
+    let Body { hidden_size, n_layers, norm, attention } = Body::read(config, checkpoint, 1e-6)?;
     let mlp = mlp(config, hidden_size)?;
     let gated = mlp.gated;
     let prefixes = ["", "dinov2.", "dinov2_with_registers.", "backbone."];

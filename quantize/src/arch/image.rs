@@ -3,11 +3,13 @@
 use kinglet_formats::checkpoint::Checkpoint;
 use kinglet_formats::kinglet::{Preprocessing, Resize, ResizeFilter, ResizeTo};
 use kinglet_formats::spec::{
-    Attention, Block, Dense, Head, Layer, MixerKind, Mlp, Norm, Output, PatchInput, Pooling,
+    Attention, Block, Dense, Head, Layer, MixerKind, Mlp, Norm, NormKind, Output, PatchInput,
+    Pooling,
 };
 use serde_json::Value;
 
-use super::{FolderConfig, task};
+use super::decoder::even_split;
+use super::{FolderConfig, layer_count, task};
 use crate::QuantizeError;
 use crate::fields::Fields;
 use crate::made::{Made, MadeOf, Positions};
@@ -200,6 +202,37 @@ impl Rows {
             }),
         });
         Ok((patches, made))
+    }
+}
+
+/// What the configurations of ViT and DINOv2 say in the same words.
+pub(super) struct Body {
+    pub(super) hidden_size: usize,
+    pub(super) n_layers: usize,
+    pub(super) norm: Norm,
+    pub(super) attention: Attention,
+}
+
+impl Body {
+    pub(super) fn read(
+        config: &Fields<'_>,
+        checkpoint: &dyn Checkpoint,
+        norm_eps: f32,
+    ) -> Result<Self, QuantizeError> {
+        let hidden_size = config.size_or("hidden_size", 768)?;
+        let n_heads = config.size_or("num_attention_heads", 12)?;
+        let head_dim = even_split(config, "num_attention_heads", hidden_size, n_heads)?;
+        let eps = config.positive_float_or("layer_norm_eps", norm_eps)?;
+        let qkv_bias = config.flag_or("qkv_bias", true)?;
+        Ok(Self {
+            hidden_size,
+            n_layers: layer_count(config, "num_hidden_layers", checkpoint, Some(12))?,
+            norm: Norm { kind: NormKind::Layer, eps, bias: true },
+            attention: Attention {
+                output_bias: true,
+                ..Attention::plain(n_heads, head_dim).biased(qkv_bias)
+            },
+        })
     }
 }
 

@@ -3,16 +3,12 @@
 
 use kinglet_formats::checkpoint::Checkpoint;
 use kinglet_formats::kinglet::ResizeFilter;
-use kinglet_formats::spec::{
-    Activation, Attention, Head, Input, ModelSpec, Norm, NormKind, Pooling, Stack,
-};
+use kinglet_formats::spec::{Activation, Head, Input, ModelSpec, Pooling, Stack};
 
-use super::decoder::even_split;
 use super::encoder::plain_mlp;
-use super::image::{HALVES, IMAGENET, Recipe, Rows, classifier, is_for, layers};
+use super::image::{Body, HALVES, IMAGENET, Recipe, Rows, classifier, is_for, layers};
 use super::{
     Family, FolderConfig, ImageUse, Mapping, Names, Table, Transforms, activation, find_prefix,
-    layer_count,
 };
 use crate::QuantizeError;
 use crate::made::{Made, MadeOf};
@@ -118,20 +114,7 @@ fn from_config(
     checkpoint: &dyn Checkpoint,
 ) -> Result<Mapping, QuantizeError> {
     let config = &folder.config;
-    let hidden_size = config.size_or("hidden_size", 768)?;
-    let n_heads = config.size_or("num_attention_heads", 12)?;
-    let head_dim = even_split(config, "num_attention_heads", hidden_size, n_heads)?;
-    let n_layers = layer_count(config, "num_hidden_layers", checkpoint, Some(12))?;
-    let eps = config.positive_float_or("layer_norm_eps", 1e-12)?;
-    let norm = Norm { kind: NormKind::Layer, eps, bias: true };
-    let qkv_bias = config.flag_or("qkv_bias", true)?;
-    let attention = Attention {
-        q_bias: qkv_bias,
-        k_bias: qkv_bias,
-        v_bias: qkv_bias,
-        output_bias: true,
-        ..Attention::plain(n_heads, head_dim)
-    };
+    let Body { hidden_size, n_layers, norm, attention } = Body::read(config, checkpoint, 1e-12)?;
     let mlp = plain_mlp(
         config.size_or("intermediate_size", 3072)?,
         activation::from_config(config, "hidden_act", Activation::Gelu)?,

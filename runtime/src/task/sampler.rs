@@ -53,6 +53,8 @@ pub struct Sampler {
     candidates: Vec<(f32, u32)>,
     /// `(logit, token)` of the tokens whose logits are changed for a moment.
     changed: Vec<(f32, u32)>,
+    /// The recent tokens in the order of their ids.
+    recent: Vec<u32>,
 }
 
 impl Sampler {
@@ -88,7 +90,13 @@ impl Sampler {
         candidates
             .try_reserve_exact(room + LANES)
             .map_err(|_| Error::OutOfMemory { what: "the candidates of a sampler", bytes })?;
-        Ok(Self { options, random, candidates, changed: Vec::with_capacity(64) })
+        Ok(Self {
+            options,
+            random,
+            candidates,
+            changed: Vec::with_capacity(64),
+            recent: Vec::with_capacity(64),
+        })
     }
 
     /// The next token after `recent` tokens. `logits` are as they were afterwards.
@@ -136,13 +144,14 @@ impl Sampler {
             return;
         }
         let recent = &recent[recent.len().saturating_sub(self.options.repeat_last_n)..];
-        for (i, &token) in recent.iter().enumerate() {
-            if recent[..i].contains(&token) {
-                continue;
-            }
+        // In order, so that a long window costs no more than its length.
+        self.recent.clear();
+        self.recent.extend_from_slice(recent);
+        self.recent.sort_unstable();
+        for same in self.recent.chunk_by(|a, b| a == b) {
+            let (token, times) = (same[0], same.len() as f32);
             if let Some(logit) = logits.get_mut(token as usize) {
                 self.changed.push((*logit, token));
-                let times = recent[i..].iter().filter(|&&other| other == token).count() as f32;
                 let less =
                     if *logit > 0.0 { *logit / repeat_penalty } else { *logit * repeat_penalty };
                 *logit = less - times * frequency_penalty - presence_penalty;

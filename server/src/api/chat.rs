@@ -34,7 +34,8 @@ pub(super) async fn answer(
         return Err(fields.wrong("top_logprobs", "needs `logprobs` to be true"));
     }
     fields.refuse("modalities", &[json!(["text"])], "this model writes text only")?;
-    fields.ignore(&["verbosity"]);
+    let no_dial = "this server's models write as much as they like";
+    fields.refuse("verbosity", &[json!("medium")], no_dial)?;
     fields.end()?;
 
     let (entry, opened) = state.models.open(settings.model.as_deref()).await?;

@@ -170,7 +170,8 @@ pub(super) fn prompt_options(fields: &mut Fields) -> Result<PromptOptions, ApiEr
             return Err(ApiError::field(&*at, format!("{at} {why}")));
         }
     }
-    fields.ignore(&["parallel_tool_calls"]);
+    let as_many = "this server passes on as many calls as the model makes";
+    fields.refuse("parallel_tool_calls", &[Value::Bool(true)], as_many)?;
     if let Some(value) = fields.value("chat_template_kwargs") {
         let Value::Object(values) = value else {
             return Err(fields.wrong("chat_template_kwargs", "is not an object"));

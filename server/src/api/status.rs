@@ -36,7 +36,7 @@ fn described(entry: &Entry) -> Value {
     let mut value = json!({
         "id": entry.served.name,
         "object": "model",
-        "created": entry.created(),
+        "created": entry.created,
         "owned_by": "kinglet",
     });
     if let Some(opened) = entry.opened() {

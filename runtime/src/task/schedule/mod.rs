@@ -159,7 +159,8 @@ impl Scheduler {
         if prompt.len() > context_length {
             return Err(Error::ContextFull { used: 0, wanted: prompt.len(), context_length });
         }
-        if self.waiting.len() >= self.options.queue + self.options.slots - self.running.len() {
+        let free = self.options.slots.saturating_sub(self.running.len());
+        if self.waiting.len() >= self.options.queue.saturating_add(free) {
             return Err(Error::Busy { waiting: self.waiting.len() });
         }
         let state = GenerationState::apart(&self.model, prompt.len(), &options)?.ending_at(&ends);
@@ -290,9 +291,9 @@ impl Scheduler {
         Ok(Running { job, session })
     }
 
-    /// Sets and gives the rows of each running request in the next step: of answers one, of
-    /// prompts what fits beside them, the oldest first.
-    fn rows(&mut self) -> Vec<usize> {
+    /// The rows of each running request in the next step: of answers one, of prompts what fits
+    /// beside them, the oldest first.
+    fn rows(&self) -> Vec<usize> {
         let is_answer = |one: &Running| one.session.due() == 1;
         let answers = self.running.iter().filter(|one| is_answer(one)).count();
         let mut left = match answers {
