@@ -1,12 +1,12 @@
-"""Whisper beside CTranslate2 (faster-whisper): 30 seconds of speech, greedy, the programs in turn.
+"""Whisper beside CTranslate2 (faster-whisper) and whisper.cpp: 30 seconds of speech, greedy, the programs in turn.
 
-    pip install faster-whisper soundfile
+    apt-get install espeak-ng; pip install faster-whisper pywhispercpp soundfile scipy
     python benches/peers/transcribe.py --kinglet target/release/kinglet [--rounds 5] [--threads 2]
 
-Both have the same weights: CTranslate2's folders in the cache, which `kinglet transcribe` fetches, and the int8 and
-f16 models that are made of them. The clip is tests/goldens/whisper/english.flac again and again. Times are those of
-transcribing alone, without loading; `words` adds times of words on both sides. Prints a table of medians, and what both
-write.
+All have the same weights: CTranslate2's folders in the cache, which `kinglet transcribe` fetches, and the models that
+are made of them; whisper.cpp has Q8_0. Its wheel knows AVX2 and no more, as Kinglet does with KINGLET_ISA=avx2. The clip is of spoken.py, and never repeats itself: what does is taken for a failure by
+all, and transcribed again at higher temperatures. Times are those of transcribing alone, without loading; `words` adds times of words on both sides. Prints a table of medians, and what each
+writes.
 """
 
 import argparse
@@ -18,20 +18,14 @@ import subprocess
 import tempfile
 import time
 
-import numpy as np
 import soundfile
 from faster_whisper import WhisperModel
+from pywhispercpp.model import Model
 
-CLIP = pathlib.Path(__file__).resolve().parents[2] / "tests/goldens/whisper/english.flac"
-RATE, SECONDS = 16_000, 30
+import ggml_whisper
+import spoken
 
-
-def clip():
-    samples, rate = soundfile.read(CLIP, dtype="float32")
-    assert rate == RATE and samples.ndim == 1
-    pause = np.zeros(RATE // 2, np.float32)
-    whole = np.concatenate([np.concatenate([samples, pause])] * 10)
-    return whole[:SECONDS * RATE]
+RATE, SECONDS = spoken.RATE, 30
 
 
 def cache():
@@ -55,8 +49,9 @@ def ct2_folder(name, folder):
     return str(target)
 
 
-def kinglet(program, model, file, threads, words):
-    command = [program, "transcribe", model, str(file), "-l", "en", "-q", "-o", "json", "-t", str(threads)]
+def kinglet(program, model, file, threads, words, kind="int8"):
+    """(seconds, text)"""
+    command = [program, "transcribe", model, str(file), "-l", "en", "-q", "-o", "json", "-t", str(threads), "--type", kind]
     out = subprocess.run(command + (["--words"] if words else []), check=True, capture_output=True)
     said = json.loads(out.stdout)
     return said["took"], said["text"]
@@ -69,6 +64,12 @@ def faster_whisper(model, samples, words):
     return time.perf_counter() - start, text.strip()
 
 
+def whisper_cpp(model, samples):
+    start = time.perf_counter()
+    segments = model.transcribe(samples, language="en")
+    return time.perf_counter() - start, " ".join(segment.text for segment in segments)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--kinglet", required=True)
@@ -76,32 +77,40 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--models", default="whisper-tiny.en,whisper-base")
     arguments = parser.parse_args()
-    samples = clip()
+    samples, text = spoken.clip(SECONDS)
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "clip.wav"
         soundfile.write(file, samples, RATE, subtype="PCM_16")
         samples = soundfile.read(file, dtype="float32")[0]
-        print("| model | words | " + " | ".join(["Kinglet int8", "CTranslate2 int8", "CTranslate2 f32", "ratio"]) + " |")
-        print("|---|---|--:|--:|--:|--:|")
+        print("| model | words | Kinglet int8 | CTranslate2 int8 | CTranslate2 f32 | whisper.cpp Q8_0 | ratios |")
+        print("|---|---|--:|--:|--:|--:|---|")
         for name in arguments.models.split(","):
             kinglet(arguments.kinglet, name, file, arguments.threads, False)  # fetches and converts
             own = ct2_folder(name, folder)
+            ggml_whisper.write(own, f"{folder}/{name}.bin")
+            ggml = Model(f"{folder}/{name}.bin", n_threads=arguments.threads, print_progress=False,
+                         redirect_whispercpp_logs_to=None)
             theirs = {kind: WhisperModel(own, device="cpu", compute_type=kind, cpu_threads=arguments.threads)
                       for kind in ("int8", "float32")}
             for words in (False, True):
-                times = {"kinglet": [], "int8": [], "float32": []}
-                texts = {}
+                times, texts = {}, {}
+                entrants = {"kinglet": lambda: kinglet(arguments.kinglet, name, file, arguments.threads, words)}
+                for kind, model in theirs.items():
+                    entrants[kind] = lambda model=model: faster_whisper(model, samples, words)
+                if not words:
+                    entrants["whisper.cpp"] = lambda: whisper_cpp(ggml, samples)
                 for _ in range(arguments.rounds):
-                    took, texts["kinglet"] = kinglet(arguments.kinglet, name, file, arguments.threads, words)
-                    times["kinglet"].append(took)
-                    for kind, model in theirs.items():
-                        took, texts[kind] = faster_whisper(model, samples, words)
-                        times[kind].append(took)
-                ours, int8, f32 = (statistics.median(times[key]) for key in times)
-                ratio = min(int8, f32) / ours
-                print(f"| {name} | {'yes' if words else 'no'} | {ours:.2f} s | {int8:.2f} s | {f32:.2f} s | {ratio:.2f} |", flush=True)
-            for key, text in texts.items():
-                print(f"<!-- {key}: {text[:160]} -->")
+                    for key, run in entrants.items():
+                        took, texts[key] = run()
+                        times.setdefault(key, []).append(took)
+                medians = {key: statistics.median(taken) for key, taken in times.items()}
+                ratios = [f"{min(medians['int8'], medians['float32']) / medians['kinglet']:.2f}"]
+                ratios += [f"{medians['whisper.cpp'] / medians['kinglet']:.2f}"] if not words else []
+                cells = [f"{medians[key]:.2f} s" if key in medians else "" for key in ("kinglet", "int8", "float32", "whisper.cpp")]
+                print(f"| {name} | {'yes' if words else 'no'} | {' | '.join(cells)} | {', '.join(ratios)} |", flush=True)
+            for key, said in texts.items():
+                print(f"<!-- {key}: {said} -->")
+    print(f"<!-- spoken: {text} -->")
 
 
 if __name__ == "__main__":
