@@ -13,7 +13,7 @@ use crate::interrupt;
 use crate::output::say;
 use crate::spelling;
 use crate::verbs::{
-    answer, bench, chat, classify, complete, completions, demo, embed, fill_mask, models,
+    answer, bench, chat, classify, complete, completions, demo, embed, fill_mask, fit, models,
     perplexity, quantize, rerank, run, search, serve, show, tag, tokenize, transcribe, translate,
     verify,
 };
@@ -63,6 +63,7 @@ enum Verb {
     Answer(answer::Arguments),
     Rerank(rerank::Arguments),
     Search(search::Arguments),
+    Fit(fit::Arguments),
     Transcribe(transcribe::Arguments),
     Translate(translate::Arguments),
     Bench(bench::Arguments),
@@ -186,6 +187,7 @@ fn dispatch(verb: Verb) -> Result<(), Failure> {
         Verb::Answer(arguments) => answer::run(&arguments),
         Verb::Rerank(arguments) => rerank::run(&arguments),
         Verb::Search(arguments) => search::run(&arguments),
+        Verb::Fit(arguments) => fit::run(&arguments),
         Verb::Transcribe(arguments) => transcribe::run(&arguments),
         Verb::Translate(arguments) => translate::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),

@@ -189,6 +189,7 @@ fn json_text(line: &str, column: &str) -> Result<String, Failure> {
         Value::String(text) => Ok(text),
         Value::Object(mut object) => match object.remove(column) {
             Some(Value::String(text)) => Ok(text),
+            Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
             Some(_) => Err(Failure::new(format!("{column:?} is no text"))),
             None => {
                 let names: Vec<&str> = object.keys().take(8).map(String::as_str).collect();
@@ -201,7 +202,7 @@ fn json_text(line: &str, column: &str) -> Result<String, Failure> {
 
 fn no_column(column: &str, names: &[&str]) -> Failure {
     let names = names.join(", ");
-    Failure::new(format!("there is no {column:?} among {names}; name one with --column"))
+    Failure::new(format!("there is no {column:?} among the columns {names}; name another"))
 }
 
 fn csv_texts(

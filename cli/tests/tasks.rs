@@ -300,3 +300,70 @@ fn documents_are_sorted() {
     assert!(place.fails(2, &["rerank", model, "alone"]).contains("no documents"));
     assert!(place.fails(2, &["rerank", model]).contains("QUERY"));
 }
+
+/// Texts of two kinds with their labels, as CSV.
+fn birds_and_ships(label: [&str; 2]) -> String {
+    let rows = (0..12).map(|i| {
+        let (thing, label) = match i % 2 {
+            0 => ("wren", label[0]),
+            _ => ("ship", label[1]),
+        };
+        format!("\"{} {thing}, {i}\",{label}\n", ["a", "the", "one"][i % 3])
+    });
+    "text,kind\n".to_owned() + &rows.collect::<String>()
+}
+
+#[test]
+fn fit_learns_labels_on_vectors() {
+    let place = place("bert");
+    let (model, csv, out) = (place.model(), place.path("kinds.csv"), place.path("kinds.kinglet"));
+    std::fs::write(&csv, birds_and_ships(["bird", "vessel"])).unwrap();
+    let fit = ["fit", model, &csv, "--label", "kind", "-o", &out];
+    let report = place.json(&[&fit[..], &["--format", "json", "--folds", "3"]].concat());
+    assert_eq!(report["labels"], serde_json::json!(["bird", "vessel"]));
+    assert_eq!((&report["examples"], &report["baseline"]), (&12.into(), &0.5.into()));
+    assert!(report["accuracy"].as_f64().unwrap() > 0.8, "{report}");
+    let found = place.json(&["classify", &out, "one wren, 1", "a ship, 2", "-o", "json"]);
+    let best = |i: usize| found["results"][i][0]["label"].as_str().unwrap();
+    assert_eq!((best(0), best(1)), ("bird", "vessel"), "{found}");
+    // Everything else is as it was.
+    let vectors = |file: &str| written(&place, &["embed", file, "the wren", "-o", "json"]);
+    assert_eq!(vectors(&out), vectors(model));
+    assert_eq!(
+        place.json(&["show", &out, "-o", "json"])["tasks"],
+        serde_json::json!(["embed", "classify"])
+    );
+    assert!(place.run(&["verify", &out]).status.success());
+
+    // Other labels take the place of these; JSON lines, and two layers.
+    let (lines, again) = (place.path("kinds.jsonl"), place.path("again.kinglet"));
+    let line = |i: usize| {
+        format!("{{\"text\": \"{} {i}\", \"label\": {}}}\n", ["wren", "ship"][i % 2], i % 2)
+    };
+    std::fs::write(&lines, (0..10).map(line).collect::<String>()).unwrap();
+    let text = written(&place, &["fit", &out, &lines, "--hidden", "8", "-o", &again]);
+    assert!(text.contains("of 10 held-out examples are right") && text.contains("| 0 "), "{text}");
+    let found = place.json(&["classify", &again, "wren", "-o", "json"]);
+    assert_eq!(found["results"][0][0]["label"], "0");
+    let shown = stdout(&place.run(&["show", &again]));
+    assert!(!shown.contains("vessel"), "{shown}");
+}
+
+#[test]
+fn fit_says_what_is_wrong_with_examples() {
+    let place = place("bert");
+    let (model, csv, out) = (place.model(), place.path("kinds.csv"), place.path("out.kinglet"));
+    std::fs::write(&csv, birds_and_ships(["same", "same"])).unwrap();
+    let fit =
+        |more: &[&str]| place.fails(1, &[&["fit", model, &csv, "-o", &out][..], more].concat());
+    assert!(fit(&[]).contains("there is no \"label\" among the columns text, kind"));
+    assert!(fit(&["--label", "kind"]).contains("at least two labels"));
+    std::fs::write(&csv, birds_and_ships(["bird", "vessel"])).unwrap();
+    assert!(fit(&["--label", "kind", "--folds", "1"]).contains("folds is 1, but must be"));
+    let onto = ["fit", model, &csv, "--label", "kind", "-o", model];
+    assert!(place.fails(2, &onto).contains("OUT is the model itself"));
+    assert!(!std::path::Path::new(&out).exists());
+    let other = self::place("llama");
+    let error = other.fails(1, &["fit", other.model(), &csv, "--label", "kind", "-o", &out]);
+    assert!(error.contains("cannot embed texts") || error.contains("it is for `run`"), "{error}");
+}

@@ -33,6 +33,12 @@ pub enum QuantizeError {
         /// What it looks like instead.
         found: String,
     },
+    /// No labels can be learned on a model.
+    #[error("no labels can be learned on this model: {reason}")]
+    NotForFitting {
+        /// Why.
+        reason: String,
+    },
     /// A file that the conversion needs is not there.
     #[error("{}: {file} is missing; {why}", folder.display())]
     MissingFile {

@@ -21,6 +21,7 @@ mod derived;
 mod encode;
 mod error;
 mod fields;
+pub mod fit;
 mod glob;
 mod infill;
 mod made;

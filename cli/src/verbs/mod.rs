@@ -9,6 +9,7 @@ pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod embed;
 pub(crate) mod fill_mask;
+pub(crate) mod fit;
 pub(crate) mod models;
 pub(crate) mod perplexity;
 pub(crate) mod quantize;

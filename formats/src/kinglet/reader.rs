@@ -167,6 +167,15 @@ impl KingletFile {
         }
     }
 
+    /// The bytes of tensor number `index`, plane after plane, as [`Writer`](super::Writer) takes them.
+    ///
+    /// # Panics
+    /// If there is no such tensor.
+    pub fn planes(&self, index: usize) -> impl Iterator<Item = &[u8]> {
+        let tensor = &self.tensors()[index];
+        (0..tensor.planes.len()).map(|plane| self.plane(tensor, plane))
+    }
+
     /// Length of the file in bytes.
     pub fn file_len(&self) -> u64 {
         self.0.bytes.len() as u64

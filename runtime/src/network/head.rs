@@ -6,7 +6,7 @@ use crate::ops::{BoundNorm, Linears};
 use crate::weights::{Numbers, Vector};
 
 /// Something the network offers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct BoundHead {
     /// Number of the stack it reads.
     pub(crate) stack: usize,
@@ -18,7 +18,7 @@ pub(crate) struct BoundHead {
 }
 
 /// How rows become one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct BoundPool {
     pub(crate) kind: Pooling,
     /// Columns of what a sequence's rows become before `query` has been applied.
@@ -30,7 +30,7 @@ pub(crate) struct BoundPool {
 }
 
 /// The attention of a learned query, and the feed-forward block behind it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct BoundQuery {
     pub(crate) n_heads: usize,
     /// `[n_heads][hidden_size]`
@@ -51,7 +51,7 @@ impl BoundQuery {
 }
 
 /// A dense layer: `norm(act(W x + b))`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct BoundDense {
     pub(crate) linears: Linears,
     pub(crate) activation: Option<Activation>,
@@ -59,7 +59,7 @@ pub(crate) struct BoundDense {
 }
 
 /// What comes out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum BoundOutput {
     /// `[vocab_size]` logits.
     Logits {
@@ -88,6 +88,15 @@ pub(crate) struct BoundShortlist {
 }
 
 impl BoundHead {
+    /// The same, whose vectors are not scaled to length one.
+    pub(crate) fn unscaled(&self) -> Self {
+        let mut head = self.clone();
+        if let BoundOutput::Vector { normalize, .. } = &mut head.output {
+            *normalize = false;
+        }
+        head
+    }
+
     /// Bytes of weights read for one row.
     pub(super) fn bytes(&self) -> usize {
         let chain: usize = self.chain.iter().map(|dense| dense.linears.bytes()).sum();

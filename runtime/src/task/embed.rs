@@ -105,6 +105,18 @@ impl Model {
             .collect())
     }
 
+    /// One vector per text, in order, as a head of labels behind the same pooling reads it: without a
+    /// prompt, and not scaled to length one. Labels can be learned on them.
+    ///
+    /// # Errors
+    /// If the model is not for embeddings, or memory runs out.
+    pub fn features<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<Vec<f32>>, Error> {
+        let head = self.head_for(Task::Embed)?.unscaled();
+        let read: Vec<_> = texts.iter().map(|text| self.read_text(text.as_ref()).0).collect();
+        let ids: Vec<&[u32]> = read.iter().map(|encoding| &encoding.ids[..]).collect();
+        self.embed_lists(&head, &ids, 0)
+    }
+
     /// The prompts that the model's file has, in its order.
     pub fn prompts(&self) -> &[Prompt] {
         self.meta().embedding.as_ref().map_or(&[], |embedding| &embedding.prompts)

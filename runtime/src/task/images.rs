@@ -32,6 +32,15 @@ impl Model {
         self.pass_images(self.head_for(Task::EmbedImages)?, images)
     }
 
+    /// One vector per image, in order, as a head of labels behind the same pooling reads it: not scaled
+    /// to length one. Labels can be learned on them.
+    ///
+    /// # Errors
+    /// As [`Model::embed_images`].
+    pub fn image_features(&self, images: &[Image]) -> Result<Vec<Vec<f32>>, Error> {
+        self.pass_images(&self.head_for(Task::EmbedImages)?.unscaled(), images)
+    }
+
     /// Scores of the model's labels for an image, the best first.
     ///
     /// # Errors
