@@ -86,6 +86,8 @@ impl Finish {
 pub(crate) struct Measured {
     pub(crate) prompt_tokens: usize,
     pub(crate) generated_tokens: usize,
+    /// How many of them were guessed before they came.
+    pub(crate) guessed_tokens: usize,
     /// The prompt and the first token.
     pub(crate) prefill: Duration,
     /// All tokens after the first.
@@ -128,6 +130,7 @@ pub(crate) fn run(
     Ok(Measured {
         prompt_tokens: generation.prompt_tokens(),
         generated_tokens,
+        guessed_tokens: generation.guessed_tokens(),
         prefill: if idle { Duration::ZERO } else { first - start },
         decode: end - first,
         finish,
@@ -159,6 +162,7 @@ pub(crate) struct Statistics {
     prompt_tokens: usize,
     prefill_tok_s: f64,
     generated_tokens: usize,
+    guessed_tokens: usize,
     decode_tok_s: f64,
     gb_s: f64,
     first_token_ms: f64,
@@ -183,6 +187,7 @@ impl Statistics {
     ) -> Self {
         let after_first = measured.generated_tokens.saturating_sub(1) as f64;
         let decode_tok_s = per_second(after_first, measured.decode);
+        let steps = after_first - measured.guessed_tokens.min(after_first as usize) as f64;
         let memory = memory::measure();
         let tokens = measured.prompt_tokens + measured.generated_tokens;
         let session = session_options(Some(tokens), kv);
@@ -192,8 +197,10 @@ impl Statistics {
             prompt_tokens: measured.prompt_tokens,
             prefill_tok_s: per_second(measured.prompt_tokens as f64, measured.prefill),
             generated_tokens: measured.generated_tokens,
+            guessed_tokens: measured.guessed_tokens,
             decode_tok_s,
-            gb_s: model.bytes_per_token() as f64 * decode_tok_s / 1e9,
+            // A token that was guessed came in the step of another one.
+            gb_s: model.bytes_per_token() as f64 * per_second(steps, measured.decode) / 1e9,
             first_token_ms: first_token.as_secs_f64() * 1e3,
             kernels: model.kernel_set(),
             threads: model.n_threads(),
@@ -238,6 +245,9 @@ impl Statistics {
         if self.decode_tok_s > 0.0 {
             answer = format!("{answer}, {:.1} GB/s", self.gb_s);
         }
+        if self.guessed_tokens > 0 {
+            answer = format!("{answer}, {} guessed", self.guessed_tokens);
+        }
         let mut parts = vec![format!("prompt {prompt}{}", rate(self.prefill_tok_s)), answer];
         if self.generated_tokens > 0 {
             parts.push(format!("first token after {:.0} ms", self.first_token_ms));
@@ -255,6 +265,7 @@ mod tests {
             prompt_tokens: 1,
             prefill_tok_s: 0.0,
             generated_tokens,
+            guessed_tokens: 0,
             decode_tok_s,
             gb_s: 1.0,
             first_token_ms: 5.0,

@@ -215,6 +215,14 @@ pub fn onnx_titles() -> Vec<OnnxTitle> {
     list(&titles).iter().map(title).collect()
 }
 
+/// What llama.cpp's samplers leave of the same logits: `reference/samplers.py`.
+///
+/// # Panics
+/// If the golden is missing or damaged.
+pub fn samplers() -> Value {
+    read_json(&goldens().join("samplers.json"))
+}
+
 /// Vectors `[384]` of every third text of [`minilm`], by onnxruntime from weights of 8 bits.
 ///
 /// # Panics

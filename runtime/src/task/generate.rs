@@ -1,8 +1,9 @@
 //! Text out of a session, piece by piece.
 
 use super::form::{Constraint, Form};
-use super::sampler::{Sampler, SamplerOptions};
-use super::session::Session;
+use super::lookup::Lookup;
+use super::sampler::{Sampler, SamplerExtras, SamplerOptions};
+use super::session::{MOST_AHEAD, Session};
 use super::stop::StopStrings;
 use crate::error::Error;
 use crate::model::Model;
@@ -33,6 +34,11 @@ pub struct GenerateOptions {
     pub logit_bias: Vec<(u32, f32)>,
     /// See [`SamplerOptions::seed`].
     pub seed: Option<u64>,
+    /// See [`SamplerOptions::extras`].
+    pub extras: SamplerExtras,
+    /// Most tokens that are guessed, where the text says what it has said before, and computed in one
+    /// step; 0 is off, `None` up to 8. The answer is the same, it only comes sooner.
+    pub lookup: Option<usize>,
     /// Texts that end the answer; they are not part of it.
     pub stop: Vec<String>,
     /// Go on after an end-of-text token.
@@ -70,6 +76,7 @@ impl GenerateOptions {
             frequency_penalty: self.frequency_penalty.unwrap_or(own.frequency_penalty),
             logit_bias: self.logit_bias.clone(),
             seed: self.seed.unwrap_or(own.seed),
+            extras: self.extras.clone(),
         }
     }
 }
@@ -163,6 +170,7 @@ pub struct GenerationState {
     stop: StopStrings,
     n_prompt: usize,
     n_generated: usize,
+    n_guessed: usize,
     max_tokens: usize,
     ignore_eos: bool,
     /// Tokens that end it besides the model's own.
@@ -170,6 +178,7 @@ pub struct GenerationState {
     /// The form that it keeps to, and whether tokens that must come are taken without being drawn.
     constraint: Option<Constraint>,
     takes_forced: bool,
+    lookup: Lookup,
     piece: String,
     /// Where the session must stand, and the number of its generation.
     position: usize,
@@ -204,6 +213,9 @@ impl GenerationState {
             let prompt_end = session.position().saturating_add(prompt.len());
             session.reserve(prompt_end.saturating_add(max_tokens))?;
         }
+        if options.lookup != Some(0) {
+            session.reserve_ahead()?;
+        }
         session.append(prompt)?;
         state.place(session);
         Ok(state)
@@ -217,16 +229,18 @@ impl GenerationState {
     ) -> Result<Self, Error> {
         let form = options.form.as_ref().map(|form| Constraint::new(form, model));
         Ok(Self {
-            sampler: Sampler::new(options.sampler(model), model.vocab_size())?,
+            sampler: Sampler::for_model(options.sampler(model), model)?,
             stream: model.tokenizer().decode_stream(true),
             stop: StopStrings::new(&options.stop)?,
             n_prompt,
             n_generated: 0,
+            n_guessed: 0,
             max_tokens: options.max_tokens.unwrap_or(usize::MAX),
             ignore_eos: options.ignore_eos,
             ends: Vec::new(),
             constraint: form.transpose()?,
             takes_forced: true,
+            lookup: Lookup::new(options.lookup.unwrap_or(MOST_AHEAD).min(MOST_AHEAD)),
             piece: String::with_capacity(256),
             position: 0,
             serial: 0,
@@ -280,7 +294,12 @@ impl GenerationState {
     /// As [`Generation::advance`].
     pub fn advance(&mut self, session: &mut Session) -> Result<Option<&str>, Error> {
         if self.wants_logits(session) {
-            let computed = session.compute();
+            // The token that is drawn next needs no guess.
+            let limit = self.max_tokens - self.n_generated - 1;
+            let computed = match self.lookup.guess(session, limit) {
+                [] => session.compute(),
+                guess => session.compute_ahead(guess),
+            };
             self.position = session.position();
             match computed {
                 Ok(true) => {}
@@ -351,6 +370,11 @@ impl GenerationState {
         self.n_generated
     }
 
+    /// How many of these were guessed before they came: [`GenerateOptions::lookup`].
+    pub fn guessed_tokens(&self) -> usize {
+        self.n_guessed
+    }
+
     /// Why the generation ended, once it has.
     pub fn finish_reason(&self) -> Option<FinishReason> {
         self.finished
@@ -409,6 +433,7 @@ impl GenerationState {
         }
         self.n_generated += 1;
         session.append(&[token])?;
+        self.n_guessed += usize::from(session.due() == 0);
         let text = self.stream.push(token);
         Ok(self.stop.push(text, &mut self.piece).then_some(FinishReason::Stop))
     }

@@ -12,6 +12,7 @@ mod generate;
 mod images;
 mod infill;
 mod look_alikes;
+mod lookup;
 mod pass;
 mod purpose;
 mod rerank;
@@ -41,7 +42,10 @@ pub use form::Form;
 pub use generate::{FinishReason, GenerateOptions, Generation, GenerationState};
 pub use purpose::Task;
 pub use rerank::Ranked;
-pub use sampler::{Sampler, SamplerOptions, argmax};
+pub use sampler::{
+    Dry, DynamicTemperature, Mirostat, MirostatVersion, Sampler, SamplerExtras, SamplerOptions,
+    SamplerStage, Xtc, argmax,
+};
 pub use schedule::{Event, Request, Scheduler, SchedulerOptions, Ticket, TokenLogprobs, Usage};
 pub use scores::{Likelihood, TextScores};
 pub use search::{SearchOptions, TokenAnswer};

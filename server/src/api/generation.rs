@@ -11,6 +11,7 @@ use kinglet::{FinishReason, Form, GenerateOptions, Model, TokenLogprobs, Usage};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::sampler;
 use crate::engine::{Answering, Told};
 use crate::error::ApiError;
 use crate::fields::Fields;
@@ -78,6 +79,7 @@ impl Settings {
             stop,
             ignore_eos: fields.optional("ignore_eos")?.unwrap_or(false),
             logit_bias: biases(fields)?,
+            extras: sampler::take(fields)?,
             ..GenerateOptions::default()
         };
         for name in ["repeat_penalty", "repetition_penalty"] {

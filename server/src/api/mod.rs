@@ -5,8 +5,12 @@ mod chat;
 mod completions;
 mod embeddings;
 mod generation;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail and tell")]
+mod hostile_tests;
 mod messages;
 mod ranking;
+mod sampler;
 mod status;
 mod tokens;
 mod tools;

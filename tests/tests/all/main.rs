@@ -20,6 +20,7 @@ mod odd_vocabularies;
 mod onnx;
 mod packed_folders;
 mod qwen_coder;
+mod samplers;
 mod sections;
 mod sentence;
 mod sentencepiece;

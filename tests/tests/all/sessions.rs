@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail and tell")]
 
-use kinglet::{Error, GenerateOptions, KvType, Model, Session, SessionOptions, TextScores};
+use kinglet::{
+    Error, FinishReason, GenerateOptions, KvType, Model, Session, SessionOptions, TextScores,
+};
 use kinglet_formats::kinglet::{KingletFile, Meta};
 use kinglet_formats::spec::{MixerKind, Output};
 use kinglet_quantize::{Group, Options, Source, quantize};
@@ -286,4 +288,83 @@ fn scores_of_a_text_and_what_cannot_be_scored() {
         assert!(alone.add_both(&mut session, &mut base, bad).is_err());
     }
     assert_eq!(alone.own.count(), 11);
+}
+
+/// Tokens that are guessed and computed ahead are those, with those bits, that would have come.
+#[test]
+fn guesses_change_nothing_but_the_time() {
+    for (family, kv) in [
+        ("llama", KvType::F16),
+        ("llama", KvType::Int8),
+        ("gemma3", KvType::F16),
+        ("gpt2", KvType::F16),
+    ] {
+        let (folder, _file) = converted(family, Group::G64);
+        let model = Model::open(folder.path().join("model.kinglet")).unwrap();
+        let some = &tiny::golden(family).tokens[..7];
+        // A prompt that says the same several times.
+        let prompt: Vec<u32> = some.iter().chain(some).chain(some).copied().collect();
+        let mut guessed = 0;
+        for (temperature, seed) in [(0.0, 0), (0.3, 1), (1.0, 2)] {
+            let answer = |lookup| {
+                let mut session = model.session_with(&SessionOptions::default().kv(kv)).unwrap();
+                let options = GenerateOptions {
+                    lookup: Some(lookup),
+                    temperature: Some(temperature),
+                    // Of few tokens, so that the same ones come together again and again.
+                    logit_bias: some[..3].iter().map(|&token| (token, 40.0)).collect(),
+                    seed: Some(seed),
+                    ignore_eos: true,
+                    ..GenerateOptions::default()
+                };
+                let mut answer = session.generate_from(prompt.clone(), &options).unwrap();
+                let mut pieces = 0;
+                while answer.advance().unwrap().is_some() {
+                    pieces += 1;
+                }
+                let guessed = answer.state().guessed_tokens();
+                assert!(pieces > 30 && answer.finish_reason() == Some(FinishReason::ContextFull));
+                // What is said next depends on every bit of the cache.
+                let tokens = session.tokens().to_vec();
+                session.truncate(tokens.len() - 3);
+                session.feed(&[some[0]]).unwrap();
+                (tokens, session.logits().to_vec(), guessed)
+            };
+            let (plain, with) = (answer(0), answer(8));
+            assert_eq!((&plain.0, &plain.1), (&with.0, &with.1), "{family} {kv:?} {temperature}");
+            assert_eq!(plain.2, 0);
+            guessed += with.2;
+        }
+        assert!(guessed > 10, "{family}: {guessed}");
+    }
+}
+
+/// A session that holds tokens computed ahead can be forked, grown and cut.
+#[test]
+fn what_is_computed_ahead_survives_forks() {
+    let (folder, _file) = converted("llama", Group::G64);
+    let model = Model::open(folder.path().join("model.kinglet")).unwrap();
+    let some = &tiny::golden("llama").tokens[..6];
+    let prompt: Vec<u32> = some.repeat(4);
+    let options = GenerateOptions { ignore_eos: true, ..GenerateOptions::greedy() };
+    let whole = |lookup, step: &dyn Fn(&mut Session, usize)| {
+        let mut session = model.session().unwrap();
+        let options = GenerateOptions { lookup: Some(lookup), ..options.clone() };
+        let mut state = session.begin_from(&prompt, &options).unwrap();
+        for i in 0..30 {
+            state.advance(&mut session).unwrap();
+            step(&mut session, i);
+        }
+        (session.tokens().to_vec(), session.logits().to_vec())
+    };
+    let plain = whole(0, &|_, _| {});
+    let disturbed = whole(8, &|session, i| match i % 3 {
+        0 => {
+            let mut fork = session.fork().unwrap();
+            fork.feed(&[1, 2, 3]).unwrap();
+        }
+        1 => session.reserve(session.position() + 20).unwrap(),
+        _ => {}
+    });
+    assert_eq!(plain, disturbed);
 }

@@ -76,6 +76,21 @@ fn one(session: &mut Session) -> Result<(), Error> {
     done.map(drop)
 }
 
+/// Runs the session's next rows, and computes the logits `[n][vocab_size]` after the last `n` of them;
+/// nothing is allocated. `false` if cancelled.
+pub(super) fn last_logits(session: &mut Session, logits: &mut [f32]) -> Result<bool, Error> {
+    let model = session.model.clone();
+    let wanted = logits.len() / model.vocab_size();
+    let done = rows_of(session, None, |rows| {
+        let n = rows.batch().len();
+        match model.runner().network.logits() {
+            Some(head) => rows.head(head, n - wanted..n, logits),
+            None => Ok(()),
+        }
+    })?;
+    Ok(done.is_some())
+}
+
 /// Hidden states `[rows][hidden_size]` of the session's next rows; `None` if cancelled.
 pub(super) fn hidden_rows(session: &mut Session) -> Result<Option<Vec<f32>>, Error> {
     rows_of(session, None, |rows| Ok(rows.hidden().to_vec()))

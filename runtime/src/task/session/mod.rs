@@ -1,5 +1,6 @@
 //! A sequence in progress: its tokens, their keys and values, its logits.
 
+mod ahead;
 mod answer;
 mod compute;
 mod lockstep;
@@ -17,6 +18,8 @@ use crate::memory::{MemoryPlan, Room};
 use crate::model::Model;
 use crate::network::BoundInput;
 
+use ahead::Ahead;
+pub(in crate::task) use ahead::MOST_AHEAD;
 pub(in crate::task) use lockstep::step;
 pub(in crate::task) use parts::Computed;
 
@@ -65,6 +68,8 @@ pub struct Session {
     serial: u64,
     /// Most rows of a step.
     most_rows: usize,
+    /// What has been computed of tokens that may come.
+    ahead: Ahead,
 }
 
 impl std::fmt::Debug for Session {
@@ -140,7 +145,8 @@ impl Model {
         let heard = encoder.filter(|(_, it)| matches!(it.input, BoundInput::Spectrogram(_)));
         let heard_rows = heard.map_or(0, |(_, encoder)| encoder.max_positions);
         runner.workspace(BATCH_TOKENS.min(context_length).max(heard_rows), &mut room)?;
-        room.zeroed::<f32>(self.vocab_size())?;
+        // Its own logits, and those of tokens that are tried ahead.
+        room.zeroed::<f32>((2 + MOST_AHEAD).saturating_mul(self.vocab_size()))?;
         if let Some((encoder, _)) = heard {
             let layouts = [runner.other_layout(stack, options.kv), runner.passing_layout(encoder)];
             for layout in layouts {
@@ -183,6 +189,7 @@ impl Session {
             cancel: CancelToken::default(),
             serial: 0,
             most_rows: BATCH_TOKENS,
+            ahead: Ahead::default(),
             model,
         })
     }
@@ -219,7 +226,7 @@ impl Session {
 
     /// Bytes of the logits and of the buffers of a step, which all sessions of a model share.
     pub fn scratch_bytes(&self) -> usize {
-        self.model.runner().buffer_bytes() + size_of_val(&self.logits[..])
+        self.model.runner().buffer_bytes() + size_of_val(&self.logits[..]) + self.ahead.bytes()
     }
 
     /// A handle that stops this session's work from another thread.
@@ -243,6 +250,7 @@ impl Session {
 
     /// At most `n` tokens count as computed.
     fn rewind(&mut self, n: usize) {
+        self.ahead.clear();
         if n < self.computed {
             self.computed = if self.kv.rewinds() { n } else { 0 };
             if self.computed == 0 {
@@ -272,6 +280,7 @@ impl Session {
             cancel: CancelToken::default(),
             serial: 0,
             most_rows: BATCH_TOKENS,
+            ahead: Ahead::default(),
         })
     }
 
@@ -303,6 +312,9 @@ impl Session {
         if tokens.len() > context_length - used {
             return Err(Error::ContextFull { used, wanted: tokens.len(), context_length });
         }
+        if self.take_guessed(tokens) {
+            return Ok(());
+        }
         self.reserve(used + tokens.len())?;
         self.tokens.extend_from_slice(tokens);
         Ok(())
@@ -315,7 +327,8 @@ impl Session {
     /// If memory runs out.
     pub fn reserve(&mut self, n_tokens: usize) -> Result<(), Error> {
         let n_tokens = n_tokens.min(self.context_length);
-        self.kv.reserve(self.model.runner().kernels, self.computed, n_tokens)?;
+        let written = self.computed + self.ahead.left();
+        self.kv.reserve(self.model.runner().kernels, written, n_tokens)?;
         let more = n_tokens.saturating_sub(self.tokens.len());
         self.tokens
             .try_reserve(more)

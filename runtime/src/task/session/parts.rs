@@ -24,6 +24,7 @@ impl Computed {
 impl Session {
     /// Takes away what has been computed and leaves the session empty.
     pub(in crate::task) fn take_computed(&mut self) -> Computed {
+        self.ahead.clear();
         self.tokens.truncate(self.computed);
         let tokens = std::mem::take(&mut self.tokens);
         let empty = KvSequence::new(self.kv.layout().clone());
@@ -48,6 +49,7 @@ impl Session {
     }
 
     fn begin_with(&mut self, kv: &KvSequence, tokens: &[u32]) -> Result<(), Error> {
+        self.ahead.clear();
         self.kv = kv.fork(self.model.runner().kernels, tokens.len())?;
         self.tokens.clear();
         self.tokens.extend_from_slice(tokens);

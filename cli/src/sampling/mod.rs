@@ -1,8 +1,11 @@
 //! Arguments that say how to choose tokens and when to stop.
 
+mod extras;
+
 use clap::Args;
 use kinglet::{Form, GenerateOptions};
 
+use self::extras::ExtraArguments;
 use crate::arguments::Text;
 use crate::catalog::Sampling;
 use crate::form;
@@ -49,6 +52,10 @@ pub(crate) struct SamplingArguments {
     #[arg(short, long, value_name = "N")]
     #[arg(value_parser = numbers::seed)]
     seed: Option<Start>,
+    /// Guess up to N tokens where the text says what it said before, and compute them in one step:
+    /// the same answer, sooner; 0 is off
+    #[arg(long, value_name = "N", default_value = "8", value_parser = numbers::count)]
+    lookup: usize,
     /// End the answer before this text (may be repeated)
     #[arg(short = 'r', long = "stop", value_name = "TEXT")]
     #[arg(aliases = ["reverse-prompt"], allow_hyphen_values = true, value_parser = Text)]
@@ -69,6 +76,8 @@ pub(crate) struct SamplingArguments {
     /// Do not end an answer that says the same again and again
     #[arg(long)]
     no_repeat_stop: bool,
+    #[command(flatten)]
+    extra: ExtraArguments,
 }
 
 /// A number of tokens, or no limit. (An `Option` would make clap's argument optional.)
@@ -91,8 +100,10 @@ impl SamplingArguments {
             repeat_last_n: self.repeat_last_n,
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
-            logit_bias: Vec::new(),
+            logit_bias: self.extra.logit_bias.clone(),
+            extras: self.extra.extras(),
             seed: Some(self.seed.flatten().unwrap_or_else(random_seed)),
+            lookup: Some(self.lookup),
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
             form: self.form(),
