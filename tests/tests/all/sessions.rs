@@ -346,7 +346,12 @@ fn what_is_computed_ahead_survives_forks() {
     let model = Model::open(folder.path().join("model.kinglet")).unwrap();
     let some = &tiny::golden("llama").tokens[..6];
     let prompt: Vec<u32> = some.repeat(4);
-    let options = GenerateOptions { ignore_eos: true, ..GenerateOptions::greedy() };
+    let options = GenerateOptions {
+        // Of two tokens, so that guesses are made and come.
+        logit_bias: some[..2].iter().map(|&token| (token, 40.0)).collect(),
+        ignore_eos: true,
+        ..GenerateOptions::greedy()
+    };
     let whole = |lookup, step: &dyn Fn(&mut Session, usize)| {
         let mut session = model.session().unwrap();
         let options = GenerateOptions { lookup: Some(lookup), ..options.clone() };
@@ -355,6 +360,7 @@ fn what_is_computed_ahead_survives_forks() {
             state.advance(&mut session).unwrap();
             step(&mut session, i);
         }
+        assert_eq!(lookup > 0, state.guessed_tokens() > 5, "{}", state.guessed_tokens());
         (session.tokens().to_vec(), session.logits().to_vec())
     };
     let plain = whole(0, &|_, _| {});
