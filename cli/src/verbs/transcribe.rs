@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use kinglet::{Model, SAMPLE_RATE, Segment, TranscribeOptions, Word};
+use kinglet::{AudioContext, Model, SAMPLE_RATE, Segment, TranscribeOptions, Word};
 use serde::Serialize;
 
 use crate::arguments::{ModelArguments, Text};
@@ -13,7 +13,7 @@ use crate::interrupt::Guard;
 use crate::output::{print, print_json, say};
 use crate::progress::Phase;
 use crate::subtitles::{Style, subtitle};
-use crate::{memory, resolve, sound, units};
+use crate::{memory, numbers, resolve, sound, units};
 
 /// Write down what is said in files of sound
 ///
@@ -48,6 +48,10 @@ pub(crate) struct Arguments {
     /// Do not let what was written guide what comes next
     #[arg(long)]
     no_previous: bool,
+    /// What the encoder reads of each 30 seconds: auto reads what there is of sound, a number as many seconds
+    /// at a time. Short clips take less time; words may be lost
+    #[arg(long, value_name = "SECONDS|auto", value_parser = numbers::audio_context)]
+    audio_context: Option<AudioContext>,
     /// Do not report the speed
     #[arg(short, long)]
     quiet: bool,
@@ -148,6 +152,9 @@ impl Arguments {
             .condition_on_previous(!self.no_previous);
         if self.language != "auto" {
             options = options.language(&self.language);
+        }
+        if let Some(context) = self.audio_context {
+            options = options.audio_context(context);
         }
         if let Some(prompt) = &self.prompt {
             options = options.prompt(prompt);

@@ -128,10 +128,29 @@ pub(crate) struct BoundConvolution {
 }
 
 impl BoundSpectrogram {
-    /// Values of the frames that convolution number `j` reads, zeros at both ends included.
-    pub(crate) fn padded_len(&self, j: usize, hidden_size: usize) -> usize {
+    /// Frames that one row is made of, besides those that convolutions see beside them.
+    pub(crate) fn frames_per_row(&self) -> usize {
+        self.convolutions.iter().map(|convolution| convolution.spec.step).product()
+    }
+
+    /// Rows that are made of `len` values: of a whole spectrogram, or of one that is cut after a row;
+    /// otherwise what it should be.
+    pub(crate) fn n_rows(&self, len: usize) -> Result<usize, String> {
+        let (n_frames, per_row) = (self.n_frames, self.frames_per_row());
+        let row = per_row * self.n_mels;
+        if len > 0 && len.is_multiple_of(row) && len <= n_frames * self.n_mels {
+            return Ok(len / row);
+        }
+        let bands = self.n_mels;
+        Err(format!(
+            "its spectrograms have {n_frames} frames of {bands}, or some {per_row} fewer, {len} values are given"
+        ))
+    }
+
+    /// Values of the frames that convolution number `j` reads of `n_frames`, zeros at both ends included.
+    pub(crate) fn padded_len(&self, j: usize, n_frames: usize, hidden_size: usize) -> usize {
         let steps = self.convolutions[..j].iter().map(|c| c.spec.step);
-        let n = steps.fold(self.n_frames, |n, step| n / step);
+        let n = steps.fold(n_frames, |n, step| n / step);
         let channels = if j == 0 { self.n_mels } else { hidden_size };
         (n + 2 * self.convolutions[j].spec.padding()) * channels
     }

@@ -45,7 +45,8 @@ impl Sizes {
                 BoundInput::Spectrogram(spectrogram) => {
                     for (j, convolution) in spectrogram.convolutions.iter().enumerate() {
                         sizes.input_of(&convolution.linears);
-                        let len = spectrogram.padded_len(j, stack.hidden_size);
+                        let len =
+                            spectrogram.padded_len(j, spectrogram.n_frames, stack.hidden_size);
                         let longest = &mut sizes.frames[j % 2];
                         *longest = len.max(*longest);
                     }

@@ -215,14 +215,7 @@ impl Model {
                 bound.n_rows
             }
             (Input::Spectrogram(frames), BoundInput::Spectrogram(bound)) => {
-                let expected = bound.n_frames * bound.n_mels;
-                if frames.len() != expected {
-                    return Err(wrong(&format!(
-                        "its spectrograms have {expected} values, {} are given",
-                        frames.len()
-                    )));
-                }
-                stack.max_positions
+                bound.n_rows(frames.len()).map_err(|reason| wrong(&reason))?
             }
             (_, BoundInput::Tokens(_)) => return Err(wrong("it reads text")),
             (_, BoundInput::Patches(_)) => return Err(wrong("it reads images")),

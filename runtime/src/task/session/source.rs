@@ -54,8 +54,9 @@ impl Session {
         self.read_source(encoder, tokens.len(), |batch| batch.push_passing(tokens, &[]))
     }
 
-    /// The same with a whole log-mel spectrogram `[frames][n_mels]`, for models that write speech
-    /// down: see [`LogMel`](crate::LogMel).
+    /// The same with a log-mel spectrogram `[frames][n_mels]`, for models that write speech down: see
+    /// [`LogMel`](crate::LogMel). One of fewer frames than the model's is read without what would follow,
+    /// which takes less time; the model has been trained on whole ones.
     ///
     /// # Errors
     /// If the model hears nothing, the spectrogram has another size than the model's or holds what is
@@ -73,18 +74,11 @@ impl Session {
         let BoundInput::Spectrogram(input) = &stack.input else {
             return Err(Error::WrongTask { task: TASK, reason: "it reads text".to_owned() });
         };
-        let (n_frames, n_mels) = (input.n_frames, input.n_mels);
-        if frames.len() != n_frames * n_mels {
-            let reason = format!(
-                "its spectrograms have {n_frames} frames of {n_mels}, {} values are given",
-                frames.len()
-            );
-            return Err(Error::WrongTask { task: TASK, reason });
-        }
+        let wrong = |reason| Error::WrongTask { task: TASK, reason };
+        let n_rows = input.n_rows(frames.len()).map_err(wrong)?;
         if let Some(at) = frames.iter().position(|value| !value.is_finite()) {
             return Err(Error::NotANumber { what: "a spectrogram", at });
         }
-        let n_rows = stack.max_positions;
         self.read_source(encoder, n_rows, |batch| batch.push_spectrogram(frames, n_rows))
     }
 

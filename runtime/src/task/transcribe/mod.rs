@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 pub use live::{Heard, Transcriber};
-pub use options::{Segment, TranscribeOptions, Transcript};
+pub use options::{AudioContext, Segment, TranscribeOptions, Transcript};
 pub use words::Word;
 
 use self::listener::{Listener, Sound};
