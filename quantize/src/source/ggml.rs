@@ -111,6 +111,11 @@ impl GgmlModel {
         }
     }
 
+    /// Files of whisper.cpp have spectrograms.
+    pub(super) fn without_dictation(&self) -> QuantizeError {
+        self.fields().missing("dictation")
+    }
+
     pub(super) fn speech(&self, compiled: &[u8]) -> Result<Speech, QuantizeError> {
         speech::find(compiled, &[self.fields()])
     }

@@ -21,7 +21,7 @@ pub(crate) use sizes::Sizes;
 pub(crate) use waves::Waves;
 
 use kinglet_formats::kinglet::KingletFile;
-use kinglet_formats::spec::{Activation, Convolution, ModelSpec};
+use kinglet_formats::spec::{Activation, Convolution, ModelSpec, SampleInput};
 
 use crate::error::Error;
 use crate::ops::{BoundNorm, Linears};
@@ -61,6 +61,7 @@ pub(crate) enum BoundInput {
     Tokens(BoundTokens),
     Patches(BoundPatches),
     Spectrogram(BoundSpectrogram),
+    Samples(BoundSamples),
 }
 
 /// Token ids looked up in a table.
@@ -119,6 +120,16 @@ pub(crate) struct BoundSpectrogram {
     pub(crate) positions: Table,
 }
 
+/// Samples of sound through convolutions over time.
+#[derive(Debug)]
+pub(crate) struct BoundSamples {
+    pub(crate) spec: SampleInput,
+    /// `[channels, width * channels before]` each.
+    pub(crate) convolutions: Vec<Linears>,
+    /// Over all that the first one makes.
+    pub(crate) norm: BoundNorm,
+}
+
 /// A convolution over time, whose input has zeros for its padding at either end.
 #[derive(Debug)]
 pub(crate) struct BoundConvolution {
@@ -153,6 +164,17 @@ impl BoundSpectrogram {
         let n = steps.fold(n_frames, |n, step| n / step);
         let channels = if j == 0 { self.n_mels } else { hidden_size };
         (n + 2 * self.convolutions[j].spec.padding()) * channels
+    }
+}
+
+impl BoundSamples {
+    /// Rows that are made of `len` samples; otherwise how many it takes.
+    pub(crate) fn n_rows(&self, len: usize) -> Result<usize, String> {
+        let (least, most) = (self.spec.least_samples(), self.spec.max_samples);
+        match (least..=most).contains(&len) {
+            true => Ok(self.spec.n_rows(len)),
+            false => Err(format!("it hears {least} to {most} samples at once, {len} are given")),
+        }
     }
 }
 
@@ -206,7 +228,7 @@ impl BoundStack {
     pub(crate) fn vocab_size(&self) -> usize {
         match &self.input {
             BoundInput::Tokens(tokens) => tokens.vocab_size,
-            BoundInput::Patches(_) | BoundInput::Spectrogram(_) => 0,
+            BoundInput::Patches(_) | BoundInput::Spectrogram(_) | BoundInput::Samples(_) => 0,
         }
     }
 
@@ -214,7 +236,7 @@ impl BoundStack {
     pub(crate) fn n_known(&self) -> usize {
         match &self.input {
             BoundInput::Tokens(tokens) => tokens.n_known,
-            BoundInput::Patches(_) | BoundInput::Spectrogram(_) => 0,
+            BoundInput::Patches(_) | BoundInput::Spectrogram(_) | BoundInput::Samples(_) => 0,
         }
     }
 

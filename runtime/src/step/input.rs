@@ -15,6 +15,7 @@ impl Step<'_, '_> {
             BoundInput::Tokens(tokens) => self.embed_tokens(ctx, tokens),
             BoundInput::Patches(patches) => self.embed_patches(ctx, patches),
             BoundInput::Spectrogram(spectrogram) => self.embed_spectrograms(ctx, spectrogram),
+            BoundInput::Samples(samples) => self.embed_samples(ctx, samples),
         }
     }
 

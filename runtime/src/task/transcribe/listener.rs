@@ -6,7 +6,7 @@ use super::decode::{Answer, Prompt, Writer};
 use super::segments::{Part, cut};
 use super::times::token_times;
 use super::words::{Spelled, fit, shorten, spelled, with_punctuation};
-use super::{AudioContext, Segment, TranscribeOptions, Word};
+use super::{AudioContext, Segment, TranscribeOptions, Word, is_silent};
 use crate::error::Error;
 use crate::media::audio::{HOP, LogMel, SAMPLE_RATE, normalize};
 use crate::model::Model;
@@ -23,8 +23,6 @@ const FRAME: f64 = HOP as f64 / SAMPLE_RATE as f64;
 /// Silence that is read after the sound, in frames, where not all of it is: with none, models often go on
 /// after the end, or leave out the last words.
 const TAIL: usize = 2 * SAMPLE_RATE / HOP;
-/// Samples that are loud or silent together: 20 ms.
-const BLOCK: usize = SAMPLE_RATE / 50;
 
 /// What is listened to.
 #[derive(Clone, Copy)]
@@ -63,8 +61,11 @@ impl Listener {
         options.check()?;
         let wrong = || Error::WrongTask {
             task: "write down speech",
-            reason: "it hears nothing; models that do are Whisper's, see `kinglet models`"
-                .to_owned(),
+            reason: match model.meta().dictation {
+                Some(_) => "it hears whole sounds alone, and tells no times",
+                None => "it hears nothing; models that do are Whisper's, see `kinglet models`",
+            }
+            .to_owned(),
         };
         let speech = model.meta().speech.clone().ok_or_else(wrong)?;
         let network = &model.runner().network;
@@ -361,11 +362,4 @@ fn known_language(speech: &Speech, code: &str) -> Result<Option<usize>, Error> {
             false => speech.languages.iter().map(|language| language.code.clone()).collect(),
         },
     })
-}
-
-/// Whether no 20 ms are louder than `silence` decibels below full scale.
-fn is_silent(samples: &[f32], silence: f32) -> bool {
-    let least = 10f64.powf(f64::from(silence) / 10.0);
-    let power = |block: &[f32]| block.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
-    samples.chunks(BLOCK).all(|block| power(block) <= least * block.len() as f64)
 }
