@@ -116,6 +116,7 @@ impl GgmlModel {
         self.fields().missing("dictation")
     }
 
+    /// How the model writes speech down.
     pub(super) fn speech(&self, compiled: &[u8]) -> Result<Speech, QuantizeError> {
         speech::find(compiled, &[self.fields()])
     }

@@ -154,7 +154,7 @@ impl BoundSpectrogram {
         }
         let bands = self.n_mels;
         Err(format!(
-            "its spectrograms have {n_frames} frames of {bands}, or some {per_row} fewer, {len} values are given"
+            "its spectrograms have {n_frames} frames of {bands} or fewer, a multiple of {per_row}; {len} values are given"
         ))
     }
 

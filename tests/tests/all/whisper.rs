@@ -342,7 +342,10 @@ fn what_hears_and_what_reads_are_told_apart() {
     let error = session.set_source(&[1, 2]).unwrap_err().to_string();
     assert!(error.contains("it hears sound"), "{error}");
     let error = session.set_spectrogram(&[0.0; 16]).unwrap_err().to_string();
-    assert!(error.contains("3000 frames of 16, or some 2 fewer, 16 values are given"), "{error}");
+    assert!(
+        error.contains("3000 frames of 16 or fewer, a multiple of 2; 16 values are given"),
+        "{error}"
+    );
     let mut frames = spectrogram();
     frames[5] = f32::INFINITY;
     assert!(matches!(session.set_spectrogram(&frames), Err(Error::NotANumber { at: 5, .. })));

@@ -20,8 +20,8 @@ const PLAIN: EncodeOptions = EncodeOptions { add_special: false, parse_special: 
 const WILD: f32 = 0.5;
 /// Seconds of a frame.
 const FRAME: f64 = HOP as f64 / SAMPLE_RATE as f64;
-/// Silence that is read after the sound, in frames, where not all of it is: with none, models often go on
-/// after the end, or leave out the last words.
+/// Silence that is read after the sound, in frames, where not all of it is: models were trained on sound
+/// that ends before its window does.
 const TAIL: usize = 2 * SAMPLE_RATE / HOP;
 
 /// What is listened to.
