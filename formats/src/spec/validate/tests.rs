@@ -414,7 +414,7 @@ fn samples_of_sound() {
     check("8 channels enter a stack of 9", with(samples(127, 8)));
     check("decoder.input: step is 64, possible are 1 to 63", with(samples(63, 9)));
     check(
-        "decoder.input: the number of places is 0",
+        "decoder.input: the number of places is 0, possible are 1 to 16777216",
         with(SampleInput { max_samples: 9, ..sound }),
     );
 }
