@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 
-use kinglet::KvType;
+use kinglet::{AudioContext, KvType};
 use kinglet_quantize::WeightType;
 
 /// Most threads that can be asked for; the runtime starts no more.
@@ -48,6 +48,15 @@ pub(crate) fn predict(text: &str) -> Result<Option<usize>, String> {
     match text {
         "-1" => Ok(None),
         text => number(text, "0 or more, or -1 to go on to the end of the context").map(Some),
+    }
+}
+
+/// Seconds that an encoder reads at a time, or as much as there is.
+pub(crate) fn audio_context(text: &str) -> Result<AudioContext, String> {
+    match text {
+        "auto" => Ok(AudioContext::Sound),
+        text => checked(text, "1 to 30, or auto", |s| (1.0..=30.0).contains(s))
+            .map(AudioContext::Seconds),
     }
 }
 

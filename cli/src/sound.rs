@@ -1,7 +1,7 @@
 //! Sound from files and standard input: any rate and any number of channels, to what models hear.
 
 use std::fs::File;
-use std::io::{Cursor, Read, stdin};
+use std::io::{self, Cursor, Read, Stdin, stdin};
 use std::path::Path;
 
 use kinglet::SAMPLE_RATE;
@@ -11,7 +11,7 @@ use symphonia::core::codecs::audio::AudioDecoder;
 use symphonia::core::errors::Error;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatReader, TrackType};
-use symphonia::core::io::{MediaSource, MediaSourceStream};
+use symphonia::core::io::{MediaSource, MediaSourceStream, ReadOnlySource};
 
 use crate::failure::Failure;
 use crate::input::STDIN;
@@ -21,21 +21,23 @@ use crate::output::say;
 const CHUNK: usize = 1024;
 /// Rates that sound may have.
 const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
-/// Most seconds of a sound: it is held as samples.
-const LONGEST: u64 = 6 * 3600;
+/// Most hours of a sound that is held as samples.
+const MOST_HOURS: usize = 6;
+/// Bytes of plain samples that are taken at once, at most: a tenth of a second.
+const PIECE: usize = SAMPLE_RATE / 10 * 2;
 /// How the files begin that standard input may be, besides plain samples, and where.
 const STARTS: [(usize, &[u8]); 6] =
     [(0, b"RIFF"), (0, b"fLaC"), (0, b"OggS"), (0, b"ID3"), (0, b"FORM"), (4, b"ftyp")];
+
+/// Takes sound as it comes; what it says against it ends the sound.
+type Sink<'a> = dyn FnMut(Vec<f32>) -> Result<(), String> + 'a;
 
 /// The sound of a file, or of standard input for `-`: mono, [`SAMPLE_RATE`] samples a second.
 pub(crate) fn read(path: &Path) -> Result<Vec<f32>, Failure> {
     if path == Path::new("-") {
         let mut bytes = Vec::new();
         stdin().lock().read_to_end(&mut bytes)?;
-        let begins = |&(at, start): &(usize, &[u8])| {
-            bytes.get(at..).is_some_and(|bytes| bytes.starts_with(start))
-        };
-        return match STARTS.iter().any(begins) {
+        return match begins_file(&bytes) {
             true => decode(Box::new(Cursor::new(bytes)), Hint::new(), STDIN),
             false => Ok(plain(&bytes)),
         };
@@ -57,14 +59,75 @@ pub(crate) fn of_bytes(bytes: Vec<u8>) -> Result<Vec<f32>, Failure> {
     decode(Box::new(Cursor::new(bytes)), Hint::new(), "the file")
 }
 
+/// The sound of standard input, given away as it comes.
+pub(crate) fn follow(sink: &mut Sink<'_>) -> Result<(), Failure> {
+    let mut start = Vec::new();
+    stdin().lock().take(8).read_to_end(&mut start)?;
+    let is_file = begins_file(&start);
+    let input = Cursor::new(start).chain(stdin());
+    if is_file {
+        return decode_into(Box::new(ReadOnlySource::new(input)), Hint::new(), STDIN, sink);
+    }
+    follow_plain(input, sink)
+}
+
+/// Plain samples, given away as they come.
+fn follow_plain(
+    mut input: io::Chain<Cursor<Vec<u8>>, Stdin>,
+    sink: &mut Sink<'_>,
+) -> Result<(), Failure> {
+    let mut bytes = Vec::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        let n = match input.read(&mut piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            n => n?,
+        };
+        if n == 0 {
+            return Ok(());
+        }
+        bytes.extend_from_slice(&piece[..n]);
+        // Half of a sample waits for its other half.
+        let whole = bytes.len() / 2 * 2;
+        sink(plain(&bytes[..whole])).map_err(Failure::new)?;
+        bytes.drain(..whole);
+    }
+}
+
+/// Whether bytes are the beginning of a file of sound, rather than plain samples.
+fn begins_file(bytes: &[u8]) -> bool {
+    let begins = |&(at, start): &(usize, &[u8])| {
+        bytes.get(at..).is_some_and(|bytes| bytes.starts_with(start))
+    };
+    STARTS.iter().any(begins)
+}
+
 /// Samples of 16 bits, little-endian, mono, at the right rate.
 fn plain(bytes: &[u8]) -> Vec<f32> {
     let samples = bytes.as_chunks::<2>().0.iter();
     samples.map(|&sample| f32::from(i16::from_le_bytes(sample)) / 32768.0).collect()
 }
 
-/// The sound of a file called `name`. What is cut short is said, and what there is of it is given.
+/// The sound of a file called `name`.
 fn decode(source: Box<dyn MediaSource>, hint: Hint, name: &str) -> Result<Vec<f32>, Failure> {
+    let mut samples = Vec::new();
+    decode_into(source, hint, name, &mut |more| {
+        samples.extend(more);
+        match samples.len() / SAMPLE_RATE < MOST_HOURS * 3600 {
+            true => Ok(()),
+            false => Err(format!("it is longer than {MOST_HOURS} hours")),
+        }
+    })?;
+    Ok(samples)
+}
+
+/// The same, given away as it is decoded. What is cut short is said, and what there is of it is given.
+fn decode_into(
+    source: Box<dyn MediaSource>,
+    hint: Hint,
+    name: &str,
+    sink: &mut Sink<'_>,
+) -> Result<(), Failure> {
     let refuse = |problem: String| {
         Failure::new(format!(
             "{name}: {problem}; WAV, AIFF, FLAC, MP3, Ogg Vorbis and AAC or ALAC in MP4 are read"
@@ -85,12 +148,13 @@ fn decode(source: Box<dyn MediaSource>, hint: Hint, name: &str) -> Result<Vec<f3
         .make_audio_decoder(parameters, &Default::default())
         .map_err(|error| refuse(format!("its sound cannot be decoded ({error})")))?;
     let mut sound = Sound::default();
-    match packets(format.as_mut(), id, decoder.as_mut(), &mut sound) {
+    match packets(format.as_mut(), id, decoder.as_mut(), &mut sound, sink) {
         Ok(()) => {}
         Err(problem) if sound.is_empty() => return Err(refuse(problem)),
         Err(problem) => say!("{name}: {problem}; what comes before is used"),
     }
-    sound.finish().map_err(refuse)
+    let rest = sound.finish().map_err(&refuse)?;
+    sink(rest).map_err(refuse)
 }
 
 /// Decodes all packets of track number `id`.
@@ -99,6 +163,7 @@ fn packets(
     id: u32,
     decoder: &mut dyn AudioDecoder,
     sound: &mut Sound,
+    sink: &mut Sink<'_>,
 ) -> Result<(), String> {
     let mut damaged = 0;
     let mut samples: Vec<f32> = Vec::new();
@@ -118,6 +183,7 @@ fn packets(
                 let (rate, channels) = (spec.rate(), spec.channels().count());
                 decoded.copy_to_vec_interleaved(&mut samples);
                 sound.push(&samples, rate, channels)?;
+                sink(sound.take())?;
             }
             Err(Error::DecodeError(_) | Error::IoError(_)) => damaged += 1,
             Err(error) => return Err(error.to_string()),
@@ -138,6 +204,8 @@ struct Sound {
     waiting: Vec<f32>,
     /// Samples that have come.
     n: u64,
+    /// Samples at the other rate that have been taken, those included which come before the sound does.
+    taken: usize,
     samples: Vec<f32>,
 }
 
@@ -161,10 +229,6 @@ impl Sound {
         let mean = |frame: &[f32]| frame.iter().sum::<f32>() / channels as f32;
         let mono = samples.chunks_exact(channels).map(mean);
         self.n += mono.len() as u64;
-        if self.n / u64::from(rate) >= LONGEST {
-            let hours = LONGEST / 3600;
-            return Err(format!("it is longer than {hours} hours"));
-        }
         let Some((_, Some(resampler))) = &mut self.rate else {
             self.samples.extend(mono);
             return Ok(());
@@ -180,22 +244,38 @@ impl Sound {
         Ok(())
     }
 
-    /// All samples, once everything has come.
+    /// The samples that are ready.
+    fn take(&mut self) -> Vec<f32> {
+        let before = self.delay().saturating_sub(self.taken).min(self.samples.len());
+        self.taken += self.samples.len();
+        self.samples.drain(..before);
+        std::mem::take(&mut self.samples)
+    }
+
+    /// Samples that a resampler gives before those of the sound.
+    fn delay(&self) -> usize {
+        match &self.rate {
+            Some((_, Some(resampler))) => resampler.output_delay(),
+            _ => 0,
+        }
+    }
+
+    /// The samples that are left, once everything has come.
     fn finish(mut self) -> Result<Vec<f32>, String> {
+        let delay = self.delay();
         let Some((rate, Some(resampler))) = &mut self.rate else { return Ok(self.samples) };
         // Results come late: silence pushes out the rest.
-        let delay = resampler.output_delay();
         let expected = (self.n * SAMPLE_RATE as u64).div_ceil(u64::from(*rate)) as usize;
         let n = self.waiting.len();
         self.waiting.resize(resampler.input_frames_next().max(n), 0.0);
         let mut partial = Some(n);
-        while self.samples.len() < delay + expected {
+        let left = (delay + expected).saturating_sub(self.taken);
+        while self.samples.len() < left {
             self.samples.extend(resampled(resampler, &self.waiting, partial)?);
             partial = Some(0);
         }
-        self.samples.drain(..delay);
-        self.samples.truncate(expected);
-        Ok(self.samples)
+        self.samples.truncate(left);
+        Ok(self.take())
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod place;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -87,6 +87,91 @@ fn files_and_standard_input_are_heard_alike() {
     let named = place.run(&["transcribe", "-m", model, &mono, "-l", "en"]);
     assert_eq!(stdout(&named).replace('\n', ""), text);
     assert!(stderr(&named).contains("3.0 s of sound, en in"), "{}", stderr(&named));
+}
+
+#[test]
+fn the_audio_context_is_a_number_or_auto() {
+    let place = place();
+    let file = write(&place, "sound.wav", &wav(1, 16_000, &samples()));
+    let found = |context: &[&str]| {
+        let arguments = ["transcribe", place.model(), &file, "-l", "en", "-o", "json"];
+        place.json(&[&arguments[..], context].concat())["segments"].clone()
+    };
+    assert_eq!(found(&["--audio-context", "30"]), found(&[]));
+    assert_eq!(found(&["--audio-context", "5"]), found(&["--audio-context", "auto"]));
+    assert_ne!(found(&["--audio-context", "5"]), found(&[]));
+    for wrong in ["0", "31", "all"] {
+        let arguments = ["transcribe", place.model(), &file, "--audio-context", wrong];
+        assert!(place.fails(2, &arguments).contains("1 to 30, or auto"));
+    }
+}
+
+#[test]
+fn words_are_written_while_sound_comes() {
+    let place = place();
+    let arguments = ["transcribe", place.model(), "-", "--live", "-l", "en", "-q"];
+    let mut command = place.command(&arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    // The header of a file whose length nobody knows yet, as recorders write it.
+    let mut header = wav(1, 16_000, &[]);
+    header[4..8].fill(0xff);
+    header[40..44].fill(0xff);
+    input.write_all(&header).unwrap();
+    // Sound comes until a word has come back, and only then it ends.
+    let (sender, receiver) = std::sync::mpsc::channel::<Vec<u8>>();
+    let reader = std::thread::spawn(move || {
+        let mut piece = [0; 1024];
+        while let Ok(n @ 1..) = output.read(&mut piece) {
+            let _ = sender.send(piece[..n].to_vec());
+        }
+    });
+    let sound = samples();
+    let pieces = sound.chunks(8_000).cycle();
+    let mut first = Vec::new();
+    for piece in pieces.take(600) {
+        input.write_all(piece).unwrap();
+        if let Ok(bytes) = receiver.recv_timeout(std::time::Duration::from_millis(100)) {
+            first = bytes;
+            break;
+        }
+    }
+    assert!(!first.is_empty(), "nothing was written before the end");
+    drop(input);
+    assert!(child.wait().unwrap().success());
+    reader.join().unwrap();
+    let rest: Vec<u8> = receiver.try_iter().flatten().collect();
+    let all = [first, rest].concat();
+    assert!(all.ends_with(b"\n"), "{:?}", String::from_utf8_lossy(&all));
+    let file = write(&place, "sound.wav", &wav(1, 16_000, &sound));
+    let error = place.fails(2, &["transcribe", place.model(), &file, "--live"]);
+    assert!(error.contains("--live hears standard input"), "{error}");
+}
+
+#[test]
+fn live_sound_is_the_sound_of_a_file() {
+    let place = place();
+    let model = place.model();
+    let arguments = ["transcribe", model, "-", "--live", "-q", "-l", "en", "-o", "json"];
+    let stereo: Vec<u8> = samples().chunks_exact(2).flat_map(|x| [x, x].concat()).collect();
+    let odd = [&samples()[..], &[7]].concat();
+    for input in [wav(1, 16_000, &samples()), samples(), odd, wav(2, 16_000, &stereo)] {
+        let piped: Value = serde_json::from_str(&heard(&place, &input, &arguments)).unwrap();
+        assert_eq!(piped["seconds"], 3.0);
+        assert_eq!((&piped["file"], &piped["language"]), (&"-".into(), &"en".into()));
+        assert!(piped["segments"][0]["text"].is_string(), "{piped}");
+    }
+    // At another rate.
+    let slow = wav(1, 8_000, &samples()[..48_000]);
+    let piped: Value = serde_json::from_str(&heard(&place, &slow, &arguments)).unwrap();
+    assert_eq!(piped["seconds"], 3.0);
+    let mut command = place.command(&arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"RIFF, and then something else").unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(stderr(&out).contains("not a file of sound that is known"), "{}", stderr(&out));
 }
 
 #[test]

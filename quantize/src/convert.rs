@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use kinglet_formats::checkpoint::Checkpoint;
 use kinglet_formats::kinglet::{
-    EmbeddingUse, Filler, Generation, InputFile, KingletError, Meta, Provenance, Role, Speech,
-    TensorPlan, Writer,
+    Dictation, EmbeddingUse, Filler, Generation, InputFile, KingletError, Meta, Provenance, Role,
+    Speech, TensorPlan, Writer,
 };
 use kinglet_formats::layout::{Layout, plane_lengths};
 use kinglet_formats::spec::{Input, TensorSpec, TensorUse};
@@ -92,8 +92,11 @@ fn convert<W: Write + Seek>(
     let input_bytes = inputs.iter().map(|input| input.bytes).sum();
     let hears = mapping.spec.stacks.iter().any(|s| matches!(s.input, Input::Spectrogram(_)));
     let speech = hears.then(|| source.speech(&tokenizer)).transpose()?;
+    let listens = mapping.spec.stacks.iter().any(|s| matches!(s.input, Input::Samples(_)));
+    let dictation = listens.then(|| source.dictation()).transpose()?;
     let filler = filler(&mapping, &tokenizer)?;
-    let meta = meta(source, options, &mapping, defaults, inputs, &tokenizer, (speech, filler));
+    let meta =
+        meta(source, options, &mapping, defaults, inputs, &tokenizer, (speech, dictation, filler));
     let mut plan = Vec::with_capacity(takes.len());
     let mut total = 0;
     for (Take { tensor, .. }, form) in takes.iter().zip(&forms) {
@@ -297,7 +300,7 @@ fn meta(
     defaults: Defaults,
     inputs: Vec<InputFile>,
     tokenizer: &[u8],
-    (speech, filler): (Option<Speech>, Option<Filler>),
+    (speech, dictation, filler): (Option<Speech>, Option<Dictation>, Option<Filler>),
 ) -> Meta {
     let generates = mapping.spec.generates();
     // Vocabularies of encoders have tokens of such names too, but nothing is generated.
@@ -321,11 +324,12 @@ fn meta(
             filler,
         }),
         preprocessing: mapping.images.preprocessing.clone(),
-        text_to_text: match mapping.spec.reads_source() && speech.is_none() {
+        text_to_text: match mapping.spec.reads_source() && speech.is_none() && dictation.is_none() {
             true => defaults.text_to_text,
             false => None,
         },
         speech,
+        dictation,
         translation: defaults.translation.or_else(|| {
             let [from, to] = &defaults.languages;
             let named = [from.as_deref(), to.as_deref()];

@@ -51,14 +51,14 @@ pub use media::image::Image;
 pub use memory::MemoryPlan;
 pub use model::{Model, ModelOptions};
 pub use task::{
-    Aggregation, Answer, AnswerOptions, AnswerState, CancelToken, Chat, ChatFormat, ChatPrompt,
-    Classification, Dry, DynamicTemperature, EmbedOptions, Embedding, Entity, Event, Fill,
-    FinishReason, Form, GenerateOptions, Generation, GenerationState, Heard, Input, LabelScore,
-    Languages, Likelihood, Mirostat, MirostatVersion, PromptOptions, Ranked, Request, Sampler,
-    SamplerExtras, SamplerOptions, SamplerStage, Scheduler, SchedulerOptions, SearchOptions,
-    Segment, Session, SessionOptions, TagOptions, Tagged, Task, TextAnswer, TextLength, TextScores,
-    TextToTextAnswer, Ticket, TokenAnswer, TokenLogprobs, TranscribeOptions, Transcriber,
-    Transcript, Transcription, TranslateOptions, Translated, Usage, Word, Xtc, ZeroShotOptions,
-    argmax,
+    Aggregation, Answer, AnswerOptions, AnswerState, AudioContext, CancelToken, Chat, ChatFormat,
+    ChatPrompt, Classification, Dry, DynamicTemperature, EmbedOptions, Embedding, Entity, Event,
+    Fill, FinishReason, Form, GenerateOptions, Generation, GenerationState, Heard, Input,
+    LabelScore, Languages, Likelihood, Mirostat, MirostatVersion, PromptOptions, Ranked, Request,
+    Sampler, SamplerExtras, SamplerOptions, SamplerStage, Scheduler, SchedulerOptions,
+    SearchOptions, Segment, Session, SessionOptions, TagOptions, Tagged, Task, TextAnswer,
+    TextLength, TextScores, TextToTextAnswer, Ticket, TokenAnswer, TokenLogprobs,
+    TranscribeOptions, Transcriber, Transcript, Transcription, TranslateOptions, Translated, Usage,
+    Word, Xtc, ZeroShotOptions, argmax,
 };
 pub use template::{Message, ToolCall};

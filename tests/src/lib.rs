@@ -4,6 +4,7 @@
 pub mod corpus;
 pub mod gguf_file;
 pub mod images;
+pub mod moonshine;
 pub mod real;
 pub mod references;
 pub mod rewrite;

@@ -57,6 +57,33 @@ pub fn words() -> Words {
     }
 }
 
+/// What the encoder makes of the first frames of the made-up sound's spectrogram alone.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// Rows that it makes, of two frames each.
+    pub n_rows: usize,
+    /// Numbers of those that are written down.
+    pub rows: Vec<usize>,
+    /// Those rows.
+    pub states: Vec<Vec<f32>>,
+    /// Every seventh logit after each token of the golden's text.
+    pub logits: Vec<Vec<f32>>,
+}
+
+/// The golden in `goldens/whisper/cut.json`.
+///
+/// # Panics
+/// If it is missing or damaged.
+pub fn cut() -> Cut {
+    let json = read_json(&folder().join("cut.json"));
+    Cut {
+        n_rows: ids(&json!([json["n_rows"]]))[0] as usize,
+        rows: ids(&json["rows"]).into_iter().map(|n| n as usize).collect(),
+        states: rows(&json["states"]),
+        logits: rows(&json["logits"]),
+    }
+}
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/whisper")
 }

@@ -268,6 +268,10 @@ fn network(spec: &ModelSpec) -> Vec<(&'static str, String)> {
                 let (frames, mels) = (spectrogram.n_frames(), spectrogram.n_mels);
                 format!(", spectrograms of {frames} frames of {mels}")
             }
+            Input::Samples(samples) => {
+                let seconds = samples.max_samples / samples.sample_rate;
+                format!(", {seconds} seconds of {} samples", samples.sample_rate)
+            }
         };
         let (layers, width) = (stack.layers.len(), stack.hidden_size);
         rows.push((

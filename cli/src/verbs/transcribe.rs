@@ -1,10 +1,12 @@
 //! `kinglet transcribe`: speech to text.
 
+mod live;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use kinglet::{Model, SAMPLE_RATE, Segment, TranscribeOptions, Word};
+use kinglet::{AudioContext, Model, SAMPLE_RATE, Segment, TranscribeOptions, Word};
 use serde::Serialize;
 
 use crate::arguments::{ModelArguments, Text};
@@ -13,7 +15,7 @@ use crate::interrupt::Guard;
 use crate::output::{print, print_json, say};
 use crate::progress::Phase;
 use crate::subtitles::{Style, subtitle};
-use crate::{memory, resolve, sound, units};
+use crate::{memory, numbers, resolve, sound, units};
 
 /// Write down what is said in files of sound
 ///
@@ -26,7 +28,8 @@ use crate::{memory, resolve, sound, units};
   kinglet transcribe whisper-base lecture.flac --language de --translate
   kinglet transcribe whisper-base *.wav -o json
   kinglet transcribe whisper-tiny.en talk.mp3 --words -o json
-  arecord -f S16_LE -r 16000 -c 1 -d 10 | kinglet transcribe whisper-tiny.en -")]
+  arecord -f S16_LE -r 16000 -c 1 -d 10 | kinglet transcribe whisper-tiny.en -
+  arecord -f S16_LE -r 16000 -c 1 | kinglet transcribe whisper-tiny.en - --live --audio-context auto")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
@@ -45,9 +48,16 @@ pub(crate) struct Arguments {
     /// Tell when each word is spoken, in JSON
     #[arg(long)]
     words: bool,
+    /// Write down standard input as it comes: words as soon as they are sure to stay
+    #[arg(long)]
+    live: bool,
     /// Do not let what was written guide what comes next
     #[arg(long)]
     no_previous: bool,
+    /// What the encoder reads of each 30 seconds: auto reads what there is of sound, a number as many seconds
+    /// at a time. Short clips take less time; words may be lost
+    #[arg(long, value_name = "SECONDS|auto", value_parser = numbers::audio_context)]
+    audio_context: Option<AudioContext>,
     /// Do not report the speed
     #[arg(short, long)]
     quiet: bool,
@@ -118,7 +128,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.words && arguments.output != Format::Json {
         return Err(Failure::usage("--words are told in JSON: add -o json"));
     }
+    if arguments.live && files != [Path::new("-")] {
+        return Err(Failure::usage("--live hears standard input: the FILE is -"));
+    }
     resolve::check(&arguments.model, "transcribe", &[], "whisper-tiny.en")?;
+    if arguments.live {
+        let model = resolve::open(&arguments.model)?.model;
+        return live::run(arguments, &model);
+    }
     // Before a model is fetched for it.
     let mut sound = Some(sound::read(first)?);
     let model = resolve::open(&arguments.model)?.model;
@@ -148,6 +165,9 @@ impl Arguments {
             .condition_on_previous(!self.no_previous);
         if self.language != "auto" {
             options = options.language(&self.language);
+        }
+        if let Some(context) = self.audio_context {
+            options = options.audio_context(context);
         }
         if let Some(prompt) = &self.prompt {
             options = options.prompt(prompt);
@@ -185,42 +205,69 @@ fn transcribe(
     }
     guard.check()?;
     drop(phase);
-    let took = start.elapsed().as_secs_f64();
-    if !arguments.quiet {
-        let language = transcription.language().map_or(String::new(), |code| format!(", {code}"));
-        let factor = seconds / took;
-        let speed =
-            format!("{seconds:.1} s of sound{language} in {took:.1} s: {factor:.1}x real time");
-        if arguments.verbose {
-            let threads = units::count(model.n_threads(), "thread");
-            say!("{speed}; kernels {}, {threads}; {}", model.kernel_set(), memory::describe());
-        } else {
-            say!("{speed}");
+    let work = Work { file, seconds, took: start.elapsed().as_secs_f64() };
+    let language = transcription.language().map(str::to_owned);
+    report(arguments, model, &work, language.as_deref());
+    Ok(Transcribed::new(arguments, &work, language, segments))
+}
+
+/// What has been done.
+struct Work<'a> {
+    file: &'a Path,
+    /// Seconds of sound.
+    seconds: f64,
+    /// Seconds of work.
+    took: f64,
+}
+
+/// Tells the speed, if it is asked for.
+fn report(arguments: &Arguments, model: &Model, work: &Work<'_>, language: Option<&str>) {
+    if arguments.quiet {
+        return;
+    }
+    let &Work { seconds, took, .. } = work;
+    let language = language.map_or(String::new(), |code| format!(", {code}"));
+    let factor = seconds / took;
+    let speed = format!("{seconds:.1} s of sound{language} in {took:.1} s: {factor:.1}x real time");
+    if arguments.verbose {
+        let threads = units::count(model.n_threads(), "thread");
+        say!("{speed}; kernels {}, {threads}; {}", model.kernel_set(), memory::describe());
+    } else {
+        say!("{speed}");
+    }
+}
+
+impl Transcribed {
+    fn new(
+        arguments: &Arguments,
+        work: &Work<'_>,
+        language: Option<String>,
+        segments: Vec<Segment>,
+    ) -> Self {
+        let text: String = segments.iter().map(|segment| segment.text.as_str()).collect();
+        let spoken = |word: Word| Spoken {
+            start: rounded(word.start),
+            end: rounded(word.end),
+            word: word.text,
+            probability: word.probability,
+        };
+        let part = |segment: Segment| Part {
+            start: rounded(segment.start),
+            end: rounded(segment.end),
+            text: segment.text,
+            words: arguments.words.then(|| segment.words.into_iter().map(spoken).collect()),
+            logprob: segment.logprob,
+            no_speech: segment.no_speech,
+        };
+        Self {
+            file: work.file.display().to_string(),
+            seconds: rounded(work.seconds),
+            took: rounded(work.took),
+            language,
+            text: text.trim().to_owned(),
+            segments: segments.into_iter().map(part).collect(),
         }
     }
-    let text: String = segments.iter().map(|segment| segment.text.as_str()).collect();
-    let spoken = |word: Word| Spoken {
-        start: rounded(word.start),
-        end: rounded(word.end),
-        word: word.text,
-        probability: word.probability,
-    };
-    let part = |segment: Segment| Part {
-        start: rounded(segment.start),
-        end: rounded(segment.end),
-        text: segment.text,
-        words: arguments.words.then(|| segment.words.into_iter().map(spoken).collect()),
-        logprob: segment.logprob,
-        no_speech: segment.no_speech,
-    };
-    Ok(Transcribed {
-        file: file.display().to_string(),
-        seconds: rounded(seconds),
-        took: rounded(took),
-        language: transcription.language().map(str::to_owned),
-        text: text.trim().to_owned(),
-        segments: segments.into_iter().map(part).collect(),
-    })
 }
 
 /// Writes a segment, unless it is kept for the end.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::error::KingletError;
 use super::limits::META_BYTES;
 use super::text_to_text::{TextToText, Translation};
-use super::{Preprocessing, Speech, VERSION, json};
+use super::{Dictation, Preprocessing, Speech, VERSION, json};
 use crate::spec::{Head, ModelSpec};
 
 /// Everything about a model but its numbers and its tokenizer.
@@ -34,6 +34,9 @@ pub struct Meta {
     /// How a model that reads speech writes it down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speech: Option<Speech>,
+    /// How a model that reads samples of sound writes it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dictation: Option<Dictation>,
     /// How an image becomes what a model reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preprocessing: Option<Preprocessing>,
@@ -255,6 +258,10 @@ impl Meta {
             return Err(KingletError::Meta { problem, minor });
         }
         if let Some(problem) = self.speech.as_ref().and_then(|speech| speech.problem(&self.spec)) {
+            return Err(KingletError::Meta { problem, minor });
+        }
+        let problem = self.dictation.as_ref().and_then(|dictation| dictation.problem(&self.spec));
+        if let Some(problem) = problem {
             return Err(KingletError::Meta { problem, minor });
         }
         let problem = self.preprocessing.as_ref().and_then(|p| p.problem(&self.spec));

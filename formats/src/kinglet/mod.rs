@@ -1,5 +1,6 @@
 #![doc = include_str!("../../FORMAT.md")]
 
+mod dictation;
 mod download;
 mod error;
 mod foreign;
@@ -23,6 +24,7 @@ pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
 
+pub use dictation::Dictation;
 pub use download::Download;
 pub use error::{KingletError, Section, TensorProblem};
 pub use index::{Role, Tensor};
@@ -38,7 +40,7 @@ pub use text_to_text::{EarlyStopping, MAX_BEAMS, Mark, TextLanguage, TextToText,
 pub use writer::{TensorPlan, Writer};
 
 /// Version written, and newest version that can be read.
-pub const VERSION: (u16, u16) = (2, 4);
+pub const VERSION: (u16, u16) = (2, 5);
 
 /// Alignment of sections and planes.
 pub const ALIGNMENT: usize = 64;

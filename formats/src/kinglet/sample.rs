@@ -68,6 +68,7 @@ pub(crate) fn meta() -> Meta {
         labels: vec!["a".to_owned(), "\u{1f426} \"quoted\"".to_owned()],
         embedding: None,
         speech: None,
+        dictation: None,
         preprocessing: None,
         text_to_text: None,
         translation: None,

@@ -92,7 +92,7 @@ fn planes_begin_where_the_description_says() {
     let file = KingletFile::from_bytes(Bytes::copy_of(&bytes)).unwrap();
     let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     assert_eq!(bytes[..8], *b"\x89KGL\r\n\x1a\n");
-    assert_eq!(bytes[8..16], [2, 0, 4, 0, 0, 0, 0, 0]);
+    assert_eq!(bytes[8..16], [2, 0, 5, 0, 0, 0, 0, 0]);
     assert_eq!(u64_at(16), bytes.len() as u64);
     let mut at = 128;
     for length in [24, 32, 40, 48].map(u64_at) {

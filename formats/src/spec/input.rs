@@ -14,6 +14,8 @@ pub enum Input {
     Patches(PatchInput),
     /// A spectrogram through convolutions over time.
     Spectrogram(SpectrogramInput),
+    /// Samples of sound through convolutions over time.
+    Samples(SampleInput),
 }
 
 /// Token ids looked up in `embed_tokens`.
@@ -122,6 +124,57 @@ impl SpectrogramInput {
     /// Frames of a whole spectrogram.
     pub fn n_frames(&self) -> usize {
         self.convolutions.iter().fold(self.max_positions, |n, convolution| n * convolution.step)
+    }
+}
+
+/// Samples of sound through convolutions over time, without zeros at the ends, and one norm between them:
+/// the rows that come out have no positions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleInput {
+    /// Samples a second.
+    pub sample_rate: usize,
+    /// Most samples of a sound.
+    pub max_samples: usize,
+    /// The convolutions, first to last; the last one gives `hidden_size` channels.
+    pub convolutions: Vec<SampleConvolution>,
+    /// Norm after the first convolution, over all that it makes of a sound, with a weight and a bias for
+    /// each channel.
+    pub norm: Norm,
+}
+
+/// A convolution over time with channels of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleConvolution {
+    /// Places that it sees at once.
+    pub width: usize,
+    /// Places from one to the next.
+    pub step: usize,
+    /// Channels that it gives.
+    pub channels: usize,
+    /// Whether it adds a bias.
+    pub bias: bool,
+    /// After it.
+    pub activation: Activation,
+}
+
+impl SampleConvolution {
+    /// Places that it makes of `n`.
+    pub fn places(&self, n: usize) -> usize {
+        if n < self.width { 0 } else { (n - self.width) / self.step + 1 }
+    }
+}
+
+impl SampleInput {
+    /// Rows that are made of so many samples.
+    pub fn n_rows(&self, n_samples: usize) -> usize {
+        self.convolutions.iter().fold(n_samples, |n, convolution| convolution.places(n))
+    }
+
+    /// The fewest samples of which a row is made.
+    pub fn least_samples(&self) -> usize {
+        self.convolutions.iter().rev().fold(1, |n, c| (n - 1) * c.step + c.width)
     }
 }
 

@@ -21,7 +21,10 @@ mod validate;
 
 pub use attention::{Attention, Position, QkNorm, QkNormScope};
 pub use head::{AttentionPool, Dense, Head, Output, Pooling, Scores, Shortlist, Similarity};
-pub use input::{AbsolutePositions, Convolution, Input, PatchInput, SpectrogramInput, TokenInput};
+pub use input::{
+    AbsolutePositions, Convolution, Input, PatchInput, SampleConvolution, SampleInput,
+    SpectrogramInput, TokenInput,
+};
 pub use layer::{Block, Gain, Layer, Mixer, MixerKind, Norm, NormKind};
 pub use mlp::{Activation, Experts, Mlp};
 pub use rope::{Rope, RopePairs, RopeScaling};

@@ -10,6 +10,8 @@
 //! | `{stack}.patch_proj.{weight,bias}` | `[hidden_size, channels * patch_size^2]` | patches |
 //! | `{stack}.embed_leading.weight` | `[n_leading, hidden_size]` | patches with learned rows before them |
 //! | `{stack}.conv.{j}.{weight,bias}` | `[hidden_size, width * channels]`, one moment's channels after another's | convolutions of a spectrogram |
+//! | `{stack}.conv.{j}.{weight,bias}` | `[channels, width * channels before]`, the same | convolutions of samples |
+//! | `{stack}.conv_norm.{weight,bias}` | `[channels]` | norm of the first of them |
 //! | `{stack}.position_buckets.weight` | `[n_heads, n_buckets]` | relative buckets that layers share |
 //! | `{stack}.layers.{i}.{block}_norm.{weight,bias}` | `[hidden_size]` | `pre` of a block or of a mixer |
 //! | `{stack}.layers.{i}.q_proj.{weight,bias}` | `[n_heads * head_dim, hidden_size]` | |
@@ -134,6 +136,17 @@ impl<'a> List<'a> {
                 }
                 let dims = [spectrogram.max_positions, hidden];
                 self.push("embed_positions", "weight", &dims, TensorUse::Table);
+            }
+            Input::Samples(samples) => {
+                let mut channels = 1;
+                for (j, convolution) in samples.convolutions.iter().enumerate() {
+                    let cols = convolution.width * channels;
+                    channels = convolution.channels;
+                    self.linear(&format!("conv.{j}"), channels, cols, convolution.bias);
+                    if j == 0 {
+                        self.norm("conv_norm", Some(&samples.norm), channels);
+                    }
+                }
             }
         }
         let buckets = stack.attentions().find_map(|a| match a.position {

@@ -29,6 +29,7 @@ mod marian;
 mod mistral;
 mod mixtral;
 mod modernbert;
+mod moonshine;
 mod mpnet;
 mod neox;
 mod nomic;
@@ -57,6 +58,7 @@ use crate::mapping::{ImageUse, Mapping, Names, PositionProducts, Table, Transfor
 
 pub(crate) use gguf_head::gguf_labels;
 pub(crate) use marian::FREQUENT_WORDS;
+pub(crate) use moonshine::dictation;
 pub(crate) use task::labels;
 
 /// All families, in the order in which messages list them.
@@ -113,6 +115,7 @@ const FAMILIES: &[&Family] = &[
     &clip::FAMILY,
     &siglip::FAMILY,
     &whisper::FAMILY,
+    &moonshine::FAMILY,
 ];
 
 /// A family of checkpoints.

@@ -11,6 +11,7 @@ use super::*;
 
 mod encoders;
 mod images;
+mod sound;
 
 /// Tensors with names and dims, without values.
 struct Shapes(Vec<TensorInfo>);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use kinglet_formats::checkpoint::{self, Checkpoint};
-use kinglet_formats::kinglet::{General, Generation, Prompt, Speech};
+use kinglet_formats::kinglet::{Dictation, General, Generation, Prompt, Speech};
 use serde_json::{Map, Value};
 
 use super::files::Files;
@@ -317,6 +317,11 @@ impl Folder {
         let generation = generation.map(|map| Fields::json(GENERATION_CONFIG, map));
         let sources = generation.into_iter().chain([Fields::json(CONFIG, &self.config)]);
         speech::find(compiled, &sources.collect::<Vec<_>>())
+    }
+
+    /// How a model of samples writes speech down.
+    pub(super) fn dictation(&self) -> Result<Dictation, QuantizeError> {
+        arch::dictation(&Fields::json(CONFIG, &self.config))
     }
 
     pub(super) fn tokenizer(&self) -> Result<Vec<u8>, QuantizeError> {

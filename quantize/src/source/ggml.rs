@@ -111,6 +111,12 @@ impl GgmlModel {
         }
     }
 
+    /// Files of whisper.cpp have spectrograms.
+    pub(super) fn without_dictation(&self) -> QuantizeError {
+        self.fields().missing("dictation")
+    }
+
+    /// How the model writes speech down.
     pub(super) fn speech(&self, compiled: &[u8]) -> Result<Speech, QuantizeError> {
         speech::find(compiled, &[self.fields()])
     }

@@ -24,7 +24,9 @@ use std::path::{Path, PathBuf};
 
 use kinglet_formats::checkpoint::gguf::part_names;
 use kinglet_formats::checkpoint::{Checkpoint, WEIGHTS, is_ct2, is_ggml, is_marian, is_onnx};
-use kinglet_formats::kinglet::{General, Generation, Prompt, Speech, TextToText, Translation};
+use kinglet_formats::kinglet::{
+    Dictation, General, Generation, Prompt, Speech, TextToText, Translation,
+};
 use kinglet_formats::map::Bytes;
 use kinglet_formats::spec::ModelSpec;
 
@@ -195,6 +197,16 @@ impl Source {
             Kind::Gguf(file) => Err(file.without_speech()),
             Kind::Marian(model) => Err(model.without_speech()),
             Kind::Folder(folder) => folder.speech(compiled),
+        }
+    }
+
+    /// How a model of samples writes speech down.
+    pub(crate) fn dictation(&self) -> Result<Dictation, QuantizeError> {
+        match &self.kind {
+            Kind::Ggml(model) => Err(model.without_dictation()),
+            Kind::Gguf(file) => Err(file.without_speech()),
+            Kind::Marian(model) => Err(model.without_speech()),
+            Kind::Folder(folder) => folder.dictation(),
         }
     }
 

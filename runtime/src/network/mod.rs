@@ -21,7 +21,7 @@ pub(crate) use sizes::Sizes;
 pub(crate) use waves::Waves;
 
 use kinglet_formats::kinglet::KingletFile;
-use kinglet_formats::spec::{Activation, Convolution, ModelSpec};
+use kinglet_formats::spec::{Activation, Convolution, ModelSpec, SampleInput};
 
 use crate::error::Error;
 use crate::ops::{BoundNorm, Linears};
@@ -61,6 +61,7 @@ pub(crate) enum BoundInput {
     Tokens(BoundTokens),
     Patches(BoundPatches),
     Spectrogram(BoundSpectrogram),
+    Samples(BoundSamples),
 }
 
 /// Token ids looked up in a table.
@@ -119,6 +120,16 @@ pub(crate) struct BoundSpectrogram {
     pub(crate) positions: Table,
 }
 
+/// Samples of sound through convolutions over time.
+#[derive(Debug)]
+pub(crate) struct BoundSamples {
+    pub(crate) spec: SampleInput,
+    /// `[channels, width * channels before]` each.
+    pub(crate) convolutions: Vec<Linears>,
+    /// Over all that the first one makes.
+    pub(crate) norm: BoundNorm,
+}
+
 /// A convolution over time, whose input has zeros for its padding at either end.
 #[derive(Debug)]
 pub(crate) struct BoundConvolution {
@@ -128,12 +139,42 @@ pub(crate) struct BoundConvolution {
 }
 
 impl BoundSpectrogram {
-    /// Values of the frames that convolution number `j` reads, zeros at both ends included.
-    pub(crate) fn padded_len(&self, j: usize, hidden_size: usize) -> usize {
+    /// Frames that one row is made of, besides those that convolutions see beside them.
+    pub(crate) fn frames_per_row(&self) -> usize {
+        self.convolutions.iter().map(|convolution| convolution.spec.step).product()
+    }
+
+    /// Rows that are made of `len` values: of a whole spectrogram, or of one that is cut after a row;
+    /// otherwise what it should be.
+    pub(crate) fn n_rows(&self, len: usize) -> Result<usize, String> {
+        let (n_frames, per_row) = (self.n_frames, self.frames_per_row());
+        let row = per_row * self.n_mels;
+        if len > 0 && len.is_multiple_of(row) && len <= n_frames * self.n_mels {
+            return Ok(len / row);
+        }
+        let bands = self.n_mels;
+        Err(format!(
+            "its spectrograms have {n_frames} frames of {bands} or fewer, a multiple of {per_row}; {len} values are given"
+        ))
+    }
+
+    /// Values of the frames that convolution number `j` reads of `n_frames`, zeros at both ends included.
+    pub(crate) fn padded_len(&self, j: usize, n_frames: usize, hidden_size: usize) -> usize {
         let steps = self.convolutions[..j].iter().map(|c| c.spec.step);
-        let n = steps.fold(self.n_frames, |n, step| n / step);
+        let n = steps.fold(n_frames, |n, step| n / step);
         let channels = if j == 0 { self.n_mels } else { hidden_size };
         (n + 2 * self.convolutions[j].spec.padding()) * channels
+    }
+}
+
+impl BoundSamples {
+    /// Rows that are made of `len` samples; otherwise how many it takes.
+    pub(crate) fn n_rows(&self, len: usize) -> Result<usize, String> {
+        let (least, most) = (self.spec.least_samples(), self.spec.max_samples);
+        match (least..=most).contains(&len) {
+            true => Ok(self.spec.n_rows(len)),
+            false => Err(format!("it hears {least} to {most} samples at once, {len} are given")),
+        }
     }
 }
 
@@ -187,7 +228,7 @@ impl BoundStack {
     pub(crate) fn vocab_size(&self) -> usize {
         match &self.input {
             BoundInput::Tokens(tokens) => tokens.vocab_size,
-            BoundInput::Patches(_) | BoundInput::Spectrogram(_) => 0,
+            BoundInput::Patches(_) | BoundInput::Spectrogram(_) | BoundInput::Samples(_) => 0,
         }
     }
 
@@ -195,7 +236,7 @@ impl BoundStack {
     pub(crate) fn n_known(&self) -> usize {
         match &self.input {
             BoundInput::Tokens(tokens) => tokens.n_known,
-            BoundInput::Patches(_) | BoundInput::Spectrogram(_) => 0,
+            BoundInput::Patches(_) | BoundInput::Spectrogram(_) | BoundInput::Samples(_) => 0,
         }
     }
 

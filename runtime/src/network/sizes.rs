@@ -41,14 +41,26 @@ impl Sizes {
                     sizes.hidden = sizes.hidden.max(tokens.width);
                     tokens.projection.iter().for_each(|linears| sizes.input_of(linears));
                 }
+                BoundInput::Samples(_) => {}
                 BoundInput::Patches(patches) => sizes.input_of(&patches.projection),
                 BoundInput::Spectrogram(spectrogram) => {
                     for (j, convolution) in spectrogram.convolutions.iter().enumerate() {
                         sizes.input_of(&convolution.linears);
-                        let len = spectrogram.padded_len(j, stack.hidden_size);
+                        let len =
+                            spectrogram.padded_len(j, spectrogram.n_frames, stack.hidden_size);
                         let longest = &mut sizes.frames[j % 2];
                         *longest = len.max(*longest);
                     }
+                }
+            }
+            if let BoundInput::Samples(samples) = &stack.input {
+                let mut places = samples.spec.max_samples;
+                let made = samples.spec.convolutions.iter().zip(&samples.convolutions);
+                for (j, (convolution, linears)) in made.enumerate() {
+                    sizes.input_of(linears);
+                    places = convolution.places(places);
+                    let longest = &mut sizes.frames[j % 2];
+                    *longest = (places * convolution.channels).max(*longest);
                 }
             }
             for mixer in stack.layers.iter().flat_map(|l| &l.blocks).flat_map(|b| &b.mixers) {

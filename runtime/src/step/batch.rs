@@ -50,7 +50,7 @@ pub(crate) struct Batch {
     pub(crate) type_ids: Vec<u32>,
     /// `[images][patches][patch_len]` values of patches; empty where something else is fed.
     pub(crate) patches: Vec<f32>,
-    /// `[spectrograms][frames][n_mels]`; empty where something else is fed.
+    /// `[spectrograms][frames][n_mels]`, or the samples of one sound; empty where something else is fed.
     pub(crate) frames: Vec<f32>,
     /// `[m]` positions within their sequences.
     pub(crate) positions: Vec<u32>,
@@ -141,6 +141,13 @@ impl Batch {
     pub(crate) fn push_spectrogram(&mut self, frames: &[f32], n_rows: usize) {
         let base = self.passing_base(n_rows);
         self.frames.extend_from_slice(frames);
+        self.push_whole(n_rows, base);
+    }
+
+    /// The same for the samples of a sound, the only one of its batch, of which `n_rows` rows are made.
+    pub(crate) fn push_samples(&mut self, samples: &[f32], n_rows: usize) {
+        let base = self.passing_base(n_rows);
+        self.frames.extend_from_slice(samples);
         self.push_whole(n_rows, base);
     }
 

@@ -15,6 +15,7 @@ impl Step<'_, '_> {
             BoundInput::Tokens(tokens) => self.embed_tokens(ctx, tokens),
             BoundInput::Patches(patches) => self.embed_patches(ctx, patches),
             BoundInput::Spectrogram(spectrogram) => self.embed_spectrograms(ctx, spectrogram),
+            BoundInput::Samples(samples) => self.embed_samples(ctx, samples),
         }
     }
 
@@ -106,8 +107,11 @@ impl Step<'_, '_> {
                 (ops.kernels.activate)(spectrogram.activation, out.row(r));
             }
         };
-        let frames_len = spectrogram.n_frames * spectrogram.n_mels;
-        for (segment, given) in batch.segments.iter().zip(batch.frames.chunks_exact(frames_len)) {
+        let mut rest = &batch.frames[..];
+        for segment in &batch.segments {
+            let n_frames = segment.rows.len() * spectrogram.frames_per_row();
+            let given;
+            (given, rest) = rest.split_at(n_frames * spectrogram.n_mels);
             let [read, made] = frames;
             let (mut read, mut made) = (read, made);
             let mut channels = spectrogram.n_mels;
@@ -115,7 +119,7 @@ impl Step<'_, '_> {
             for (j, convolution) in spectrogram.convolutions.iter().enumerate() {
                 let Convolution { width, step } = convolution.spec;
                 let next = spectrogram.convolutions.get(j + 1).map(|next| next.spec.padding());
-                let padded = spectrogram.padded_len(j, hidden);
+                let padded = spectrogram.padded_len(j, n_frames, hidden);
                 let n = (padded / channels - 2 * convolution.spec.padding()) / step;
                 let out = match next {
                     Some(padding) => {

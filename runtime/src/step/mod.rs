@@ -6,6 +6,7 @@ mod head;
 mod input;
 mod mixer;
 mod pool;
+mod samples;
 mod workspace;
 
 pub(crate) use attention::Watch;

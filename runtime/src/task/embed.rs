@@ -19,8 +19,10 @@ pub enum Input<'a> {
     Tokens(&'a [u32]),
     /// The patches of an image, one after another, each `[channels][y][x]`.
     Patches(&'a [f32]),
-    /// A whole log-mel spectrogram `[frames][n_mels]`.
+    /// A log-mel spectrogram `[frames][n_mels]`, whole or cut after a row.
     Spectrogram(&'a [f32]),
+    /// Samples of sound, mono, at the model's rate.
+    Samples(&'a [f32]),
 }
 
 /// How texts are embedded.
@@ -215,18 +217,16 @@ impl Model {
                 bound.n_rows
             }
             (Input::Spectrogram(frames), BoundInput::Spectrogram(bound)) => {
-                let expected = bound.n_frames * bound.n_mels;
-                if frames.len() != expected {
-                    return Err(wrong(&format!(
-                        "its spectrograms have {expected} values, {} are given",
-                        frames.len()
-                    )));
-                }
-                stack.max_positions
+                bound.n_rows(frames.len()).map_err(|reason| wrong(&reason))?
+            }
+            (Input::Samples(samples), BoundInput::Samples(bound)) => {
+                bound.n_rows(samples.len()).map_err(|reason| wrong(&reason))?
             }
             (_, BoundInput::Tokens(_)) => return Err(wrong("it reads text")),
             (_, BoundInput::Patches(_)) => return Err(wrong("it reads images")),
-            (_, BoundInput::Spectrogram(_)) => return Err(wrong("it hears sound")),
+            (_, BoundInput::Spectrogram(_) | BoundInput::Samples(_)) => {
+                return Err(wrong("it hears sound"));
+            }
         };
         let context_length = stack.max_positions;
         if n_rows > context_length {
@@ -236,6 +236,7 @@ impl Model {
             Input::Tokens(tokens) => batch.push_passing(tokens, &[]),
             Input::Patches(patches) => batch.push_image(patches, n_rows),
             Input::Spectrogram(frames) => batch.push_spectrogram(frames, n_rows),
+            Input::Samples(samples) => batch.push_samples(samples, n_rows),
         };
         let rows = runner.pass(entry, n_rows, fill, &|| true, |rows| {
             Ok(rows.hidden().chunks_exact(stack.hidden_size).map(<[f32]>::to_vec).collect())

@@ -53,7 +53,7 @@ pub use session::{CancelToken, Session, SessionOptions};
 pub use tag::{Entity, TagOptions, Tagged};
 pub use text_to_text::TextToTextAnswer;
 pub use transcribe::{
-    Heard, Segment, TranscribeOptions, Transcriber, Transcript, Transcription, Word,
+    AudioContext, Heard, Segment, TranscribeOptions, Transcriber, Transcript, Transcription, Word,
 };
 pub use translate::{Languages, TranslateOptions, Translated};
 pub use zero_shot::ZeroShotOptions;

@@ -135,7 +135,7 @@ impl Model {
         let stack = &self.runner().network.stacks[head.stack];
         let n_segments = match &stack.input {
             BoundInput::Tokens(tokens) => tokens.segments.map_or(0, |(_, rows)| rows),
-            BoundInput::Patches(_) | BoundInput::Spectrogram(_) => 0,
+            BoundInput::Patches(_) | BoundInput::Spectrogram(_) | BoundInput::Samples(_) => 0,
         };
         let context_length = stack.max_positions;
         for Sequence { ids, type_ids, .. } in sequences {

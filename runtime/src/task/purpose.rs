@@ -121,7 +121,7 @@ impl Task {
 /// Whether a stack reads what another one makes of sound.
 fn hears(spec: &ModelSpec, stack: &Stack) -> bool {
     let mut memories = stack.attentions().filter_map(|a| spec.stack(a.memory.as_ref()?));
-    memories.any(|(_, memory)| matches!(memory.input, Input::Spectrogram(_)))
+    memories.any(|(_, memory)| matches!(memory.input, Input::Spectrogram(_) | Input::Samples(_)))
 }
 
 fn reads_patches(stack: &Stack) -> bool {

@@ -14,6 +14,7 @@ mod in_memory;
 mod infill;
 mod kv_types;
 mod minilm;
+mod moonshine;
 mod named_vocabularies;
 mod odd_checkpoints;
 mod odd_vocabularies;

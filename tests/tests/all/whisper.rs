@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use kinglet::{Error, Input, LogMel, Model, ModelOptions, Task, TranscribeOptions};
+use kinglet::{AudioContext, Error, Input, LogMel, Model, ModelOptions, Task, TranscribeOptions};
 use kinglet_quantize::{Options, Source, WeightType, quantize};
 use kinglet_tests::{tiny, whisper};
 
@@ -88,6 +88,53 @@ fn states_and_logits_match_the_reference() {
             "{dtype}: {states} {prefill} {decode}"
         );
     }
+}
+
+#[test]
+fn cut_spectrograms_are_read_as_the_reference_reads_them() {
+    let (golden, cut) = (whisper::golden(), whisper::cut());
+    let frames = LogMel::new(16).spectrogram(&whisper::sound(), 2 * cut.n_rows);
+    for (dtype, tolerance) in [(WeightType::F16, F16_TOLERANCE), (WeightType::Int8, INT8_TOLERANCE)]
+    {
+        let model = tiny_model(dtype);
+        let all = model.hidden_states(Input::Spectrogram(&frames)).unwrap();
+        assert_eq!(all.len(), cut.n_rows);
+        let states: Vec<_> = cut.rows.iter().map(|&row| all[row].clone()).collect();
+        let states = error(&states, &cut.states);
+        let mut session = model.session().unwrap();
+        assert!(session.set_spectrogram(&frames).unwrap());
+        let mut logits: Vec<Vec<f32>> = Vec::new();
+        let visit = |_: usize, row: &[f32]| logits.push(row.iter().step_by(7).copied().collect());
+        assert!(session.score(&golden.tokens, 0, visit).unwrap());
+        let logits = error(&logits, &cut.logits);
+        println!("{dtype}: states {states:.5}, logits {logits:.5}");
+        assert!(states.max(logits) < tolerance, "{dtype}: {states} {logits}");
+    }
+}
+
+#[test]
+fn the_encoder_reads_as_much_as_it_is_told() {
+    let model = tiny_model(WeightType::F16);
+    let sound = whisper::sound();
+    let rows = |context: AudioContext| {
+        let options = greedy().language("en").audio_context(context).words(true);
+        let transcript = model.transcribe(&sound, &options).unwrap();
+        assert!(transcript.segments.iter().all(|segment| segment.end <= 30.0));
+        transcript
+    };
+    // All of a window is what is read without being told.
+    assert_eq!(rows(AudioContext::Seconds(30.0)), rows(AudioContext::Whole));
+    // Three seconds of sound and the silence after them are five seconds.
+    assert_eq!(rows(AudioContext::Seconds(5.0)), rows(AudioContext::Sound));
+    assert_ne!(rows(AudioContext::Sound), rows(AudioContext::Whole));
+    // A window that is shorter than the sound is followed by another.
+    let mut transcription =
+        model.transcription(&sound, &greedy().audio_context(AudioContext::Seconds(1.0))).unwrap();
+    let ends: Vec<f64> = transcription.by_ref().map(|segment| segment.unwrap().end).collect();
+    assert!(transcription.heard() == 3.0, "{ends:?}");
+    let options = greedy().audio_context(AudioContext::Seconds(31.0));
+    let error = model.transcribe(&sound, &options).unwrap_err().to_string();
+    assert!(error.contains("audio context is 31"), "{error}");
 }
 
 #[test]
@@ -295,7 +342,10 @@ fn what_hears_and_what_reads_are_told_apart() {
     let error = session.set_source(&[1, 2]).unwrap_err().to_string();
     assert!(error.contains("it hears sound"), "{error}");
     let error = session.set_spectrogram(&[0.0; 16]).unwrap_err().to_string();
-    assert!(error.contains("3000 frames of 16, 16 values are given"), "{error}");
+    assert!(
+        error.contains("3000 frames of 16 or fewer, a multiple of 2; 16 values are given"),
+        "{error}"
+    );
     let mut frames = spectrogram();
     frames[5] = f32::INFINITY;
     assert!(matches!(session.set_spectrogram(&frames), Err(Error::NotANumber { at: 5, .. })));

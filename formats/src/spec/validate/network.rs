@@ -226,7 +226,31 @@ impl Input {
                 norm(at, patches.norm.as_ref())
             }
             Self::Spectrogram(spectrogram) => spectrogram.validate(at, hidden_size),
+            Self::Samples(samples) => samples.validate(at, hidden_size),
         }
+    }
+}
+
+impl SampleInput {
+    fn validate(&self, at: Place<'_>, hidden_size: usize) -> Result<(), SpecError> {
+        size(at, "sample_rate", self.sample_rate, 1 << 20)?;
+        size(at, "max_samples", self.max_samples, MAX_SIZE)?;
+        size(at, "the number of convolutions", self.convolutions.len(), 8)?;
+        let (mut places, mut channels) = (self.max_samples, 1);
+        for convolution in &self.convolutions {
+            let SampleConvolution { width, step, .. } = *convolution;
+            size(at, "width", width, 1 << 12)?;
+            size(at, "step", step, width)?;
+            size(at, "channels", convolution.channels, MAX_SIZE)?;
+            matrix(at, "a convolution", convolution.channels, width.saturating_mul(channels))?;
+            (places, channels) = (convolution.places(places), convolution.channels);
+            size(at, "the number of places", places, MAX_SIZE)?;
+            matrix(at, "what a convolution makes", places, channels)?;
+        }
+        if channels != hidden_size {
+            return fail(at, format!("{channels} channels enter a stack of {hidden_size}"));
+        }
+        norm(at, Some(&self.norm))
     }
 }
 

@@ -372,3 +372,49 @@ fn spectrograms() {
     let long = SpectrogramInput { max_positions: MAX_SIZE, ..sound };
     assert_eq!(problem(with(Input::Spectrogram(long))).split(':').count(), 3);
 }
+
+fn samples(width: usize, channels: usize) -> SampleInput {
+    let convolution = |width, step, channels, bias| SampleConvolution {
+        width,
+        step,
+        channels,
+        bias,
+        activation: Activation::Gelu,
+    };
+    SampleInput {
+        sample_rate: 16_000,
+        max_samples: 480_000,
+        convolutions: vec![convolution(width, 64, 4, false), convolution(7, 3, channels, true)],
+        norm: Norm { kind: NormKind::Layer, eps: 1e-5, bias: true },
+    }
+}
+
+#[test]
+fn samples_of_sound() {
+    let with = |input: SampleInput| {
+        move |s: &mut ModelSpec| {
+            s.stacks[0].input = Input::Samples(input);
+            s.heads = vec![Head::embedding(Pooling::Mean, false)];
+        }
+    };
+    let mut spec = sample::meta().spec;
+    with(samples(127, 9))(&mut spec);
+    spec.validate().unwrap();
+    let tensors = spec.tensors();
+    let dims = |name: &str| tensors.iter().find(|tensor| tensor.name == name).map(|t| &t.dims[..]);
+    assert_eq!(dims("decoder.conv.0.weight"), Some(&[4, 127][..]));
+    assert_eq!(dims("decoder.conv.0.bias"), None);
+    assert_eq!(dims("decoder.conv_norm.bias"), Some(&[4][..]));
+    assert_eq!(dims("decoder.conv.1.weight"), Some(&[9, 28][..]));
+    assert_eq!(dims("decoder.conv.1.bias"), Some(&[9][..]));
+    // Seven places of 64 samples, of which the last one sees 127.
+    let sound = samples(127, 9);
+    assert_eq!(sound.least_samples(), 6 * 64 + 127);
+    assert_eq!([510, 511, 511 + 191, 511 + 192].map(|n| sound.n_rows(n)), [0, 1, 1, 2]);
+    check("8 channels enter a stack of 9", with(samples(127, 8)));
+    check("decoder.input: step is 64, possible are 1 to 63", with(samples(63, 9)));
+    check(
+        "decoder.input: the number of places is 0, possible are 1 to 16777216",
+        with(SampleInput { max_samples: 9, ..sound }),
+    );
+}

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use kinglet_formats::kinglet::KingletFile;
 use kinglet_formats::spec::{
-    AbsolutePositions, Head, Input, ModelSpec, Output, PatchInput, Pooling, Rope, SpectrogramInput,
-    Stack, TensorSpec, TokenInput,
+    AbsolutePositions, Head, Input, ModelSpec, NormKind, Output, PatchInput, Pooling, Rope,
+    SampleInput, SpectrogramInput, Stack, TensorSpec, TokenInput,
 };
 
 use super::head::{BoundDense, BoundPool, BoundQuery};
@@ -84,6 +84,10 @@ impl<'a> Binder<'a> {
             Input::Spectrogram(spectrogram) => {
                 max_positions = spectrogram.max_positions;
                 BoundInput::Spectrogram(self.spectrogram(stack, spectrogram)?)
+            }
+            Input::Samples(samples) => {
+                max_positions = samples.n_rows(samples.max_samples);
+                BoundInput::Samples(self.samples(stack, samples)?)
             }
         };
         let mut memory = None;
@@ -204,6 +208,20 @@ impl<'a> Binder<'a> {
             activation: spectrogram.activation,
             positions: self.table(&prefix, "embed_positions")?,
         })
+    }
+
+    fn samples(&mut self, stack: &Stack, samples: &SampleInput) -> Result<BoundSamples, Error> {
+        let prefix = format!("{}.", stack.name);
+        let convolutions =
+            (0..samples.convolutions.len()).map(|j| self.linears(&prefix, &[&format!("conv.{j}")]));
+        let convolutions = convolutions.collect::<Result<_, _>>()?;
+        let Some(norm) = self.norm(&prefix, "conv_norm", Some(samples.norm))? else {
+            return unsupported("samples without a norm");
+        };
+        if norm.kind != NormKind::Layer {
+            return unsupported("samples with another norm than of mean and variance");
+        }
+        Ok(BoundSamples { spec: samples.clone(), convolutions, norm })
     }
 
     fn head(&self, h: usize, head: &Head) -> Result<BoundHead, Error> {

@@ -139,10 +139,12 @@ impl Model {
             return self.embedding_plan(context_length);
         };
         let mut room = Room::plan();
-        // A spectrogram is always whole; how long a source text is, nobody knows.
+        // The longest sound; how long a source text is, nobody knows.
         let reader = &runner.network.stacks[stack];
         let encoder = reader.memory.map(|memory| (memory, &runner.network.stacks[memory]));
-        let heard = encoder.filter(|(_, it)| matches!(it.input, BoundInput::Spectrogram(_)));
+        let heard = encoder.filter(|(_, it)| {
+            matches!(it.input, BoundInput::Spectrogram(_) | BoundInput::Samples(_))
+        });
         let heard_rows = heard.map_or(0, |(_, encoder)| encoder.max_positions);
         runner.workspace(BATCH_TOKENS.min(context_length).max(heard_rows), &mut room)?;
         // Its own logits, and those of tokens that are tried ahead.

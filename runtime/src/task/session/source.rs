@@ -40,7 +40,8 @@ impl Session {
         if !matches!(stack.input, BoundInput::Tokens(_)) {
             return Err(Error::WrongTask {
                 task: "read a source text",
-                reason: "it hears sound; see `Session::set_spectrogram`".to_owned(),
+                reason: "it hears sound; see `Session::set_spectrogram` and `set_samples`"
+                    .to_owned(),
             });
         }
         if tokens.is_empty() {
@@ -54,8 +55,9 @@ impl Session {
         self.read_source(encoder, tokens.len(), |batch| batch.push_passing(tokens, &[]))
     }
 
-    /// The same with a whole log-mel spectrogram `[frames][n_mels]`, for models that write speech
-    /// down: see [`LogMel`](crate::LogMel).
+    /// The same with a log-mel spectrogram `[frames][n_mels]`, for models that write speech down: see
+    /// [`LogMel`](crate::LogMel). One of fewer frames than the model's is read without what would follow,
+    /// which takes less time; the model has been trained on whole ones.
     ///
     /// # Errors
     /// If the model hears nothing, the spectrogram has another size than the model's or holds what is
@@ -71,21 +73,45 @@ impl Session {
         let encoder = self.encoder(TASK)?;
         let stack = &self.model.runner().network.stacks[encoder];
         let BoundInput::Spectrogram(input) = &stack.input else {
-            return Err(Error::WrongTask { task: TASK, reason: "it reads text".to_owned() });
+            let reason = match &stack.input {
+                BoundInput::Samples(_) => "it reads samples; see `Session::set_samples`",
+                _ => "it reads text",
+            };
+            return Err(Error::WrongTask { task: TASK, reason: reason.to_owned() });
         };
-        let (n_frames, n_mels) = (input.n_frames, input.n_mels);
-        if frames.len() != n_frames * n_mels {
-            let reason = format!(
-                "its spectrograms have {n_frames} frames of {n_mels}, {} values are given",
-                frames.len()
-            );
-            return Err(Error::WrongTask { task: TASK, reason });
-        }
+        let wrong = |reason| Error::WrongTask { task: TASK, reason };
+        let n_rows = input.n_rows(frames.len()).map_err(wrong)?;
         if let Some(at) = frames.iter().position(|value| !value.is_finite()) {
             return Err(Error::NotANumber { what: "a spectrogram", at });
         }
-        let n_rows = stack.max_positions;
         self.read_source(encoder, n_rows, |batch| batch.push_spectrogram(frames, n_rows))
+    }
+
+    /// The same with samples of sound, mono, at the model's rate, for models that write speech down without
+    /// spectrograms.
+    ///
+    /// # Errors
+    /// If the model hears no samples, fewer or more are given than it takes or one is no number, or memory
+    /// runs out.
+    pub fn set_samples(&mut self, samples: &[f32]) -> Result<bool, Error> {
+        self.cancel.clear();
+        self.listen(samples)
+    }
+
+    /// [`Session::set_samples`], also if the session has been cancelled before.
+    pub(in crate::task) fn listen(&mut self, samples: &[f32]) -> Result<bool, Error> {
+        const TASK: &str = "read samples of sound";
+        let encoder = self.encoder(TASK)?;
+        let stack = &self.model.runner().network.stacks[encoder];
+        let wrong = |reason| Error::WrongTask { task: TASK, reason };
+        let BoundInput::Samples(input) = &stack.input else {
+            return Err(wrong("it reads something else".to_owned()));
+        };
+        let n_rows = input.n_rows(samples.len()).map_err(wrong)?;
+        if let Some(at) = samples.iter().position(|sample| !sample.is_finite()) {
+            return Err(Error::NotANumber { what: "the sound", at });
+        }
+        self.read_source(encoder, n_rows, |batch| batch.push_samples(samples, n_rows))
     }
 
     /// Heads of each layer's attention to the source.

@@ -6,7 +6,7 @@ use super::decode::{Answer, Prompt, Writer};
 use super::segments::{Part, cut};
 use super::times::token_times;
 use super::words::{Spelled, fit, shorten, spelled, with_punctuation};
-use super::{Segment, TranscribeOptions, Word};
+use super::{AudioContext, Segment, TranscribeOptions, Word, is_silent};
 use crate::error::Error;
 use crate::media::audio::{HOP, LogMel, SAMPLE_RATE, normalize};
 use crate::model::Model;
@@ -20,8 +20,9 @@ const PLAIN: EncodeOptions = EncodeOptions { add_special: false, parse_special: 
 const WILD: f32 = 0.5;
 /// Seconds of a frame.
 const FRAME: f64 = HOP as f64 / SAMPLE_RATE as f64;
-/// Samples that are loud or silent together: 20 ms.
-const BLOCK: usize = SAMPLE_RATE / 50;
+/// Silence that is read after the sound, in frames, where not all of it is: models were trained on sound
+/// that ends before its window does.
+const TAIL: usize = 2 * SAMPLE_RATE / HOP;
 
 /// What is listened to.
 #[derive(Clone, Copy)]
@@ -47,6 +48,8 @@ pub(super) struct Listener {
     mel: LogMel,
     /// Frames and bands of a window.
     window: (usize, usize),
+    /// Frames that make a row of the encoder.
+    frames_per_row: usize,
     /// Number of the language that is spoken, once it is known.
     language: Option<usize>,
     /// What was written before.
@@ -58,14 +61,23 @@ impl Listener {
         options.check()?;
         let wrong = || Error::WrongTask {
             task: "write down speech",
-            reason: "it hears nothing; models that do are Whisper's, see `kinglet models`"
-                .to_owned(),
+            reason: match model.meta().dictation {
+                Some(_) => "it hears whole sounds alone, and tells no times",
+                None => "it hears nothing; models that do are Whisper's, see `kinglet models`",
+            }
+            .to_owned(),
         };
         let speech = model.meta().speech.clone().ok_or_else(wrong)?;
         let network = &model.runner().network;
         let BoundInput::Spectrogram(input) = &network.stacks[network.entry()].input else {
             return Err(wrong());
         };
+        let frames_per_row = input.frames_per_row();
+        let longest = match options.audio_context {
+            AudioContext::Seconds(s) => (f64::from(s) / FRAME) as usize,
+            AudioContext::Whole | AudioContext::Sound => input.n_frames,
+        };
+        let longest = longest.next_multiple_of(frames_per_row);
         let language = match &options.language {
             None => None,
             Some(code) => known_language(&speech, code)?,
@@ -82,7 +94,8 @@ impl Listener {
             session: model.session()?,
             writer: Writer::new(model, speech.clone()),
             mel: LogMel::new(input.n_mels),
-            window: (input.n_frames, input.n_mels),
+            window: (longest.min(input.n_frames), input.n_mels),
+            frames_per_row,
             options: options.clone(),
             history: prompt.map_or_else(Vec::new, encode),
             speech,
@@ -162,7 +175,13 @@ impl Listener {
     /// `false` if cancelled.
     pub(super) fn open(&mut self, sound: Sound<'_>, seek: usize) -> Result<bool, Error> {
         let (window, n_mels) = self.window;
-        let mut frames = vec![0.0; window * n_mels];
+        let n_frames = match self.options.audio_context {
+            AudioContext::Whole | AudioContext::Seconds(_) => window,
+            AudioContext::Sound => {
+                (sound.n_frames() - seek + TAIL).next_multiple_of(self.frames_per_row)
+            }
+        };
+        let mut frames = vec![0.0; n_frames.min(window) * n_mels];
         self.mel.logarithms(sound.samples, seek, &mut frames);
         let most = || frames.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let loudest = sound.loudest.unwrap_or_else(most);
@@ -343,11 +362,4 @@ fn known_language(speech: &Speech, code: &str) -> Result<Option<usize>, Error> {
             false => speech.languages.iter().map(|language| language.code.clone()).collect(),
         },
     })
-}
-
-/// Whether no 20 ms are louder than `silence` decibels below full scale.
-fn is_silent(samples: &[f32], silence: f32) -> bool {
-    let least = 10f64.powf(f64::from(silence) / 10.0);
-    let power = |block: &[f32]| block.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
-    samples.chunks(BLOCK).all(|block| power(block) <= least * block.len() as f64)
 }

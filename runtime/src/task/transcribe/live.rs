@@ -55,7 +55,8 @@ impl Model {
 /// A word stays once two hearings in a row have it, a second of sound or more apart; a segment is over when
 /// its end is heard, or its window of 30 seconds is full. So a word waits for the hearing after the next
 /// one, and never for more than a window. Every hearing takes as long as that of a whole window, whatever
-/// has come: on machines that are slow, push more at a time.
+/// has come, unless [`AudioContext::Sound`](super::AudioContext) is asked for: on machines that are slow,
+/// push more at a time.
 pub struct Transcriber {
     listener: Listener,
     /// What is not written down for good.
@@ -143,7 +144,7 @@ impl Transcriber {
         while !self.samples.is_empty() {
             let window = self.listener.window() * HOP;
             let n = self.samples.len().min(window);
-            let full = n + MARGIN * HOP >= window;
+            let full = n + MARGIN.min(self.listener.window() / 4) * HOP >= window;
             let going_on = self.hear(n, last || full, segments)?;
             self.heard = self.samples.len();
             // What is more than a window, or the last of all, is heard at once.

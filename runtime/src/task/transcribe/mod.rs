@@ -1,8 +1,11 @@
 //! Speech to text, as Whisper's authors decode it (arXiv:2212.04356): windows of 30 seconds, one after
-//! another, each from where the one before could be cut.
+//! another, each from where the one before could be cut. Models that read samples and tell no times hear
+//! pieces, which end where it is quiet.
 
 mod align;
 mod decode;
+mod dictator;
+mod ear;
 mod listener;
 mod live;
 mod options;
@@ -16,14 +19,18 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 pub use live::{Heard, Transcriber};
-pub use options::{Segment, TranscribeOptions, Transcript};
+pub use options::{AudioContext, Segment, TranscribeOptions, Transcript};
 pub use words::Word;
 
+use self::ear::Ear;
 use self::listener::{Listener, Sound};
 use super::session::CancelToken;
 use crate::error::Error;
 use crate::media::audio::{HOP, SAMPLE_RATE};
 use crate::model::Model;
+
+/// Samples that are loud or silent together: 20 ms.
+const BLOCK: usize = SAMPLE_RATE / 50;
 
 impl Model {
     /// Writes down what is said in `samples`, mono sound of 16,000 samples a second between -1 and 1.
@@ -52,9 +59,9 @@ impl Model {
     ) -> Result<Transcription<'a>, Error> {
         let samples = samples.into();
         check(&samples)?;
-        let mut listener = Listener::new(self, options)?;
-        let loudest = listener.loudest(&samples);
-        Ok(Transcription { listener, samples, loudest, seek: 0, ready: VecDeque::new() })
+        let mut ear = Ear::new(self, options)?;
+        let loudest = ear.loudest(&samples);
+        Ok(Transcription { ear, samples, loudest, seek: 0, ready: VecDeque::new() })
     }
 
     /// When the words of a known `text` are spoken in `samples`, which are no longer than a window of 30
@@ -73,6 +80,13 @@ impl Model {
     }
 }
 
+/// Whether no 20 ms are louder than `silence` decibels below full scale.
+fn is_silent(samples: &[f32], silence: f32) -> bool {
+    let least = 10f64.powf(f64::from(silence) / 10.0);
+    let power = |block: &[f32]| block.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
+    samples.chunks(BLOCK).all(|block| power(block) <= least * block.len() as f64)
+}
+
 fn check(samples: &[f32]) -> Result<(), Error> {
     if samples.is_empty() {
         return Err(Error::Empty { what: "the sound" });
@@ -87,11 +101,11 @@ fn check(samples: &[f32]) -> Result<(), Error> {
 ///
 /// It ends early when it is cancelled.
 pub struct Transcription<'a> {
-    listener: Listener,
+    ear: Ear,
     samples: Cow<'a, [f32]>,
-    /// Largest logarithm of a power in all of it.
-    loudest: f32,
-    /// Frame at which the next window begins.
+    /// Largest logarithm of a power in all of it, where it matters.
+    loudest: Option<f32>,
+    /// Frame at which the next window or piece begins.
     seek: usize,
     ready: VecDeque<Segment>,
 }
@@ -106,7 +120,7 @@ impl Transcription<'_> {
     /// The code of the language that is spoken, once the first window has been heard; `None` for a model
     /// that knows one alone.
     pub fn language(&self) -> Option<&str> {
-        self.listener.language()
+        self.ear.language()
     }
 
     /// Seconds of sound that have been heard.
@@ -123,11 +137,11 @@ impl Transcription<'_> {
 
     /// Stops the work from another thread.
     pub fn cancel_token(&self) -> CancelToken {
-        self.listener.cancel_token()
+        self.ear.cancel_token()
     }
 
     fn sound(&self) -> Sound<'_> {
-        Sound { samples: &self.samples, loudest: Some(self.loudest) }
+        Sound { samples: &self.samples, loudest: self.loudest }
     }
 
     /// Segments as one transcript.
@@ -152,8 +166,8 @@ impl Iterator for Transcription<'_> {
             if self.seek >= self.sound().n_frames() {
                 return None;
             }
-            let sound = Sound { samples: &self.samples, loudest: Some(self.loudest) };
-            match self.listener.hear(sound, self.seek) {
+            let sound = Sound { samples: &self.samples, loudest: self.loudest };
+            match self.ear.hear(sound, self.seek) {
                 Ok(Some((segments, next))) => {
                     self.ready.extend(segments);
                     self.seek = next;

@@ -31,8 +31,24 @@ pub struct TranscribeOptions {
     /// Windows in which no 20 ms are louder than this many decibels below full scale are silence, and
     /// not heard at all.
     pub silence: f32,
+    /// How much of a window the encoder reads.
+    pub audio_context: AudioContext,
     /// Start of the random sequence, for temperatures above 0.
     pub seed: u64,
+}
+
+/// How much the encoder reads of a window. Models were trained on whole ones: what is left out saves time,
+/// and may cost words.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum AudioContext {
+    /// All of it, with the silence that fills it up.
+    #[default]
+    Whole,
+    /// Its sound, and some of the silence after it.
+    Sound,
+    /// Windows are cut to this many seconds, with the silence that fills them up.
+    Seconds(f32),
 }
 
 impl Default for TranscribeOptions {
@@ -48,6 +64,7 @@ impl Default for TranscribeOptions {
             least_logprob: -1.0,
             most_no_speech: 0.6,
             silence: -70.0,
+            audio_context: AudioContext::Whole,
             seed: 0,
         }
     }
@@ -84,6 +101,12 @@ impl TranscribeOptions {
         self
     }
 
+    /// Sets how much of a window the encoder reads.
+    pub fn audio_context(mut self, context: AudioContext) -> Self {
+        self.audio_context = context;
+        self
+    }
+
     /// Sets the temperatures to try.
     pub fn temperatures(mut self, temperatures: impl Into<Vec<f32>>) -> Self {
         self.temperatures = temperatures.into();
@@ -98,6 +121,11 @@ impl TranscribeOptions {
         let bad = |t: &&f32| !(0.0..=10.0).contains(*t);
         if let Some(t) = self.temperatures.iter().find(bad) {
             return wrong("temperature", t.to_string(), "between 0 and 10");
+        }
+        if let AudioContext::Seconds(seconds) = self.audio_context
+            && !(1.0..=30.0).contains(&seconds)
+        {
+            return wrong("audio context", seconds.to_string(), "between 1 and 30 seconds");
         }
         for (name, value) in [
             ("most_repetition", self.most_repetition),
