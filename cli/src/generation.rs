@@ -191,7 +191,8 @@ impl Statistics {
         let memory = memory::measure();
         let tokens = measured.prompt_tokens + measured.generated_tokens;
         let session = session_options(Some(tokens), kv);
-        let plan = model.memory_plan(&session).map_or(0, |plan| plan.total() as u64);
+        let guesses = if measured.guessed_tokens > 0 { model.lookup_bytes() } else { 0 };
+        let plan = model.memory_plan(&session).map_or(0, |plan| (plan.total() + guesses) as u64);
         let planned_memory_bytes = plan + memory::program().map_or(0, |program| program.peak);
         Self {
             prompt_tokens: measured.prompt_tokens,

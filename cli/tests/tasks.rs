@@ -85,7 +85,7 @@ fn files_of_texts_become_json_lines() {
     let read = ["classify", model, "--quiet", "-f", &csv, "--column", "review"];
     assert_eq!(written(&place, &read), all);
     let error = place.fails(1, &["classify", model, "-f", &csv]);
-    assert!(error.contains("there is no \"text\" among id, review"), "{error}");
+    assert!(error.contains("there is no \"text\" among the columns id, review"), "{error}");
     let jsonl = place.path("texts.jsonl");
     let rows: Vec<String> =
         texts.iter().map(|t| serde_json::json!({"text": t}).to_string()).collect();

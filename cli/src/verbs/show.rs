@@ -1,14 +1,14 @@
 //! `kinglet show`: what is in a model file.
 
 mod plan;
+mod usage;
 
 use std::collections::BTreeMap;
 
 use clap::Args;
 use kinglet::{KvType, Task};
 use kinglet_formats::kinglet::{
-    General, Generation, KingletFile, Meta, Preprocessing, Prompt, Provenance, Resize, ResizeTo,
-    Tensor, TextLanguage,
+    General, Generation, KingletFile, Meta, Prompt, Provenance, Tensor, TextLanguage,
 };
 use kinglet_formats::spec::{Head, Input, ModelSpec, Output};
 use kinglet_quantize::Source;
@@ -53,9 +53,6 @@ pub(crate) struct Arguments {
     #[arg(short, long = "output", value_name = "FORMAT", value_enum, default_value_t)]
     output: Format,
 }
-
-/// Labels that the overview names.
-const SHOWN_LABELS: usize = 12;
 
 /// A model file for JSON.
 #[derive(Serialize)]
@@ -234,7 +231,7 @@ fn overview(file: &KingletFile, name: &str) -> Table {
         row(name, value);
     }
     row("tokenizer", units::bytes(file.tokenizer().len() as u64));
-    for (name, value) in usage(meta) {
+    for (name, value) in usage::of(meta) {
         row(name, value);
     }
     let worst = file.tensors().iter().max_by(|a, b| a.relative_error.total_cmp(&b.relative_error));
@@ -322,69 +319,6 @@ fn head(spec: &ModelSpec, head: &Head) -> String {
         (Output::Span, _) => "answers in texts",
     };
     purpose.to_owned()
-}
-
-/// How images are prepared, in words.
-fn prepared(recipe: &Preprocessing) -> String {
-    let mut steps = Vec::new();
-    if let Some(Resize { to, filter }) = recipe.resize {
-        let size = match to {
-            ResizeTo::ShortestEdge(side) => format!("their shorter side {side}"),
-            ResizeTo::Exactly([height, width]) => format!("{width} x {height}"),
-        };
-        let filter = format!("{filter:?}").to_lowercase();
-        steps.push(format!("resized to {size} ({filter})"));
-    }
-    if let Some([height, width]) = recipe.crop {
-        steps.push(format!("cut to the middle {width} x {height}"));
-    }
-    steps.join(", ")
-}
-
-/// How the model is used.
-fn usage(meta: &Meta) -> Vec<(&'static str, String)> {
-    let mut rows = Vec::new();
-    if let Some(template) = &meta.chat_template {
-        rows.push(("chat template", units::bytes(template.len() as u64)));
-    }
-    if !meta.labels.is_empty() {
-        let first: Vec<&str> = meta.labels.iter().take(SHOWN_LABELS).map(String::as_str).collect();
-        let rest = meta.labels.len() - first.len();
-        let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-        rows.push(("labels", format!("{}{rest}", first.join(", "))));
-    }
-    if let Some(recipe) = &meta.preprocessing {
-        rows.push(("images are", prepared(recipe)));
-    }
-    if let Some(embedding) = &meta.embedding {
-        rows.push(("texts cut at", format!("{} tokens", embedding.max_tokens)));
-        for prompt in &embedding.prompts {
-            let is_default = embedding.default_prompt.as_ref() == Some(&prompt.name);
-            let note = if is_default { " (default)" } else { "" };
-            rows.push(("prompt", format!("{}{note}: {:?}", prompt.name, prompt.text)));
-        }
-    }
-    let generation = &meta.generation;
-    let mut defaults = Vec::new();
-    let settings = [
-        ("temp", generation.temperature),
-        ("top-k", generation.top_k.map(|k| k as f32)),
-        ("top-p", generation.top_p),
-        ("min-p", generation.min_p),
-        ("repeat-penalty", generation.repeat_penalty),
-    ];
-    for (name, value) in settings {
-        if let Some(value) = value {
-            defaults.push(format!("{name} {value}"));
-        }
-    }
-    if !generation.eos.is_empty() {
-        defaults.push(format!("ends at tokens {:?}", generation.eos));
-    }
-    if !defaults.is_empty() {
-        rows.push(("generation", defaults.join(", ")));
-    }
-    rows
 }
 
 fn tensor_table(file: &KingletFile) -> Table {

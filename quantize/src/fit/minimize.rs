@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::network::dot;
+/// Of a fixed order of additions, so that results are the same on every machine.
+const LANES: usize = 16;
 
 /// Steps that are remembered, most steps, and most halvings of one.
 const MEMORY: usize = 10;
@@ -87,4 +88,17 @@ fn direction(gradient: &[f32], memory: &VecDeque<(Vec<f32>, Vec<f32>, f32)>) -> 
         direction.iter_mut().zip(step).for_each(|(d, s)| *d += (share - back) * s);
     }
     direction
+}
+
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0; LANES];
+    let (a_runs, a_rest) = a.as_chunks::<LANES>();
+    let (b_runs, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_runs.iter().zip(b_runs) {
+        for (sum, (x, y)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += x * y;
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    sums.iter().sum::<f32>() + rest
 }

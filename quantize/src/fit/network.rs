@@ -1,9 +1,6 @@
 //! One dense layer, or two with `tanh` between: what they give, and the gradient of their loss.
 
-use super::minimize::minimize;
-
-/// Of a fixed order of additions, so that results are the same on every machine.
-const LANES: usize = 16;
+use super::minimize::{dot, minimize};
 
 /// A dense layer.
 #[derive(Clone, Debug)]
@@ -211,19 +208,6 @@ pub(super) fn cross_entropy(logits: &[f32], label: usize) -> f64 {
 /// Place of the largest, the first of equals.
 pub(super) fn largest(values: &[f32]) -> usize {
     (0..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
-}
-
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0; LANES];
-    let (a_runs, a_rest) = a.as_chunks::<LANES>();
-    let (b_runs, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_runs.iter().zip(b_runs) {
-        for (sum, (x, y)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += x * y;
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
-    sums.iter().sum::<f32>() + rest
 }
 
 /// Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014).

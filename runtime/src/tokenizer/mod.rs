@@ -31,6 +31,7 @@ mod model;
 mod normalize;
 mod pretokenize;
 mod sentencepiece;
+mod token_bytes;
 mod traced;
 mod unigram;
 mod utf8;
@@ -263,7 +264,7 @@ impl Tokenizer {
 
     /// The bytes that a token stands for within a text; none for an unknown one.
     pub fn token_bytes(&self, id: u32) -> Vec<u8> {
-        decode::bytes_of(self, id)
+        token_bytes::bytes_of(self, id)
     }
 
     /// The id of an added token or a piece, as [`Tokenizer::token`] shows it.

@@ -2,6 +2,7 @@
 //! divides by zero.
 
 mod attention;
+mod head;
 mod network;
 #[cfg(test)]
 mod tests;

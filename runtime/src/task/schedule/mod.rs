@@ -1,48 +1,20 @@
 //! Many requests, one step after another: whoever comes or goes does so between two steps.
 
+mod options;
 mod prefixes;
 mod request;
 
+pub use options::SchedulerOptions;
 pub use request::{Event, Request, Ticket, TokenLogprobs, Usage};
 
 use std::collections::{HashSet, VecDeque};
 
 use self::prefixes::{Prefixes, SHORTEST, common};
 use super::generate::{FinishReason, GenerationState};
-use super::session::{Session, SessionOptions, step};
+use super::session::{Session, step};
 use crate::error::Error;
 use crate::limits::BATCH_TOKENS;
 use crate::model::Model;
-
-/// How a scheduler shares a model.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct SchedulerOptions {
-    /// Requests computed together, at most.
-    pub slots: usize,
-    /// Requests that may wait for a slot.
-    pub queue: usize,
-    /// The context of each request, and how keys and values are kept.
-    pub session: SessionOptions,
-    /// Bytes of keys and values, those kept for requests to come included. One request always runs,
-    /// whatever it takes.
-    pub kv_memory: usize,
-    /// Tokens of prompts in a step in which answers are written too: more of them make prompts
-    /// faster and answers less even.
-    pub prompt_rows: usize,
-}
-
-impl Default for SchedulerOptions {
-    fn default() -> Self {
-        Self {
-            slots: 8,
-            queue: 64,
-            session: SessionOptions::default(),
-            kv_memory: 1 << 30,
-            prompt_rows: 64,
-        }
-    }
-}
 
 /// Runs many requests for one model together. Requests join and leave between steps, long prompts
 /// are computed in pieces beside answers, and starts that requests have in common are computed

@@ -5,6 +5,7 @@ use super::Session;
 use super::lockstep;
 use crate::error::Error;
 use crate::memory::Room;
+use crate::model::Model;
 
 /// Most tokens that are tried ahead.
 pub(in crate::task) const MOST_AHEAD: usize = 8;
@@ -33,6 +34,14 @@ impl Ahead {
     pub(super) fn clear(&mut self) {
         self.tokens.clear();
         self.taken = 0;
+    }
+}
+
+impl Model {
+    /// Bytes that a generation takes besides its session's, once a token has been guessed:
+    /// [`GenerateOptions::lookup`](crate::GenerateOptions::lookup).
+    pub fn lookup_bytes(&self) -> usize {
+        (1 + MOST_AHEAD).saturating_mul(self.vocab_size()).saturating_mul(size_of::<f32>())
     }
 }
 

@@ -147,8 +147,7 @@ impl Model {
         });
         let heard_rows = heard.map_or(0, |(_, encoder)| encoder.max_positions);
         runner.workspace(BATCH_TOKENS.min(context_length).max(heard_rows), &mut room)?;
-        // Its own logits, and those of tokens that are tried ahead.
-        room.zeroed::<f32>((2 + MOST_AHEAD).saturating_mul(self.vocab_size()))?;
+        room.zeroed::<f32>(self.vocab_size())?;
         if let Some((encoder, _)) = heard {
             let layouts = [runner.other_layout(stack, options.kv), runner.passing_layout(encoder)];
             for layout in layouts {
