@@ -1,5 +1,6 @@
 //! Many requests, one step after another: whoever comes or goes does so between two steps.
 
+mod job;
 mod options;
 mod prefixes;
 mod request;
@@ -9,6 +10,7 @@ pub use request::{Event, Request, Ticket, TokenLogprobs, Usage};
 
 use std::collections::{HashSet, VecDeque};
 
+use self::job::{Job, Running};
 use self::prefixes::{Prefixes, SHORTEST, common};
 use super::generate::{FinishReason, GenerationState};
 use super::session::{Session, step};
@@ -50,25 +52,6 @@ pub struct Scheduler {
     prefixes: Prefixes,
     cancelled: HashSet<Ticket>,
     next_ticket: u64,
-}
-
-/// A request that is not finished.
-#[derive(Debug)]
-struct Job {
-    ticket: Ticket,
-    /// All tokens so far: the prompt, and what had been drawn when it lost its place.
-    tokens: Vec<u32>,
-    state: GenerationState,
-    logprobs: Option<usize>,
-    fresh: bool,
-    usage: Usage,
-}
-
-/// One that has a slot.
-#[derive(Debug)]
-struct Running {
-    job: Job,
-    session: Session,
 }
 
 impl Scheduler {
