@@ -362,6 +362,7 @@ fn fit_says_what_is_wrong_with_examples() {
     assert!(fit(&["--label", "kind", "--folds", "1"]).contains("folds is 1, but must be"));
     let onto = ["fit", model, &csv, "--label", "kind", "-o", model];
     assert!(place.fails(2, &onto).contains("OUT is the model itself"));
+    assert!(place.fails(2, &["fit", model, "-", "-o", &out]).contains("read twice"));
     assert!(!std::path::Path::new(&out).exists());
     let other = self::place("llama");
     let error = other.fails(1, &["fit", other.model(), &csv, "--label", "kind", "-o", &out]);

@@ -85,6 +85,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let [file] = files[..] else {
         return Err(Failure::usage("give one FILE of examples behind the model"));
     };
+    if file == Path::new("-") {
+        return Err(Failure::usage("examples are read twice: give a file, not standard input"));
+    }
     let read = |column: &str| read_column(file, column);
     let (inputs, labels) = (read(&arguments.column)?, read(&arguments.label)?);
     let mut names: Vec<String> = labels.clone();
